@@ -1,0 +1,1 @@
+"""Block and file stores over fsspec, and filters that wrap them."""

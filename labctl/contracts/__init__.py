@@ -1,0 +1,1 @@
+"""Small protocols through which plugins meet without importing one another."""

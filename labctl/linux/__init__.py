@@ -1,0 +1,1 @@
+"""Namespaces, links, cgroups, processes: the only user of pyroute2."""

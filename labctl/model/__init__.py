@@ -1,0 +1,1 @@
+"""Resources, references, graphs, the inventory. Pure: no input, no output, no clock."""

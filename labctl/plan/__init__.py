@@ -1,0 +1,1 @@
+"""Desired against recorded units, turned into ordered steps. Pure."""

@@ -1,0 +1,1 @@
+"""Desktop virtualization: no kinds yet."""

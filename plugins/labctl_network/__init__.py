@@ -1,0 +1,1 @@
+"""Network virtualization: networks, switches, nodes and links."""

@@ -1,0 +1,1 @@
+"""The plugin's registration: what the entry point names."""

@@ -1,0 +1,1 @@
+"""Server virtualization: hosts, clusters, VMs and images."""

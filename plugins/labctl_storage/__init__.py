@@ -1,0 +1,1 @@
+"""Storage virtualization: arrays, LUNs, exports and datastores."""

@@ -1,0 +1,1 @@
+"""The example topologies that ship with labctl."""
