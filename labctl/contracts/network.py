@@ -1,0 +1,104 @@
+"""How other plugins get nodes, ports and switches from whichever plugin does networks.
+
+Unit ids are part of the contract, so that one plugin's unit can need another's: `netns:NODE`, `bridge:NODE/NAME`, `link:NODE/INTERFACE`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from labctl.model.address import Address
+from labctl.model.unit import Unit
+
+LABD_NODE = "labd"
+"""The node that labd itself lives in; it has a port on each management network."""
+
+
+def netns_unit(node: str, owner: Address) -> Unit:
+    """The unit of a node's network namespace (type `netns`, handled by the network plugin)."""
+    return Unit(id=f"netns:{node}", type="netns", resource=owner, spec={"node": node})
+
+
+def bridge_unit(node: str, name: str, owner: Address, *, mtu: int = 1500) -> Unit:
+    """The unit of a bridge inside a node, e.g. a host's vSwitch0 (type `bridge`)."""
+    return Unit(
+        id=f"bridge:{node}/{name}",
+        type="bridge",
+        resource=owner,
+        spec={"node": node, "name": name, "mtu": mtu},
+        needs=(f"netns:{node}",),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A node's interface on a network.
+
+    Args:
+        unit: the unit to add to the owner's (type `link`, id `link:NODE/INTERFACE`).
+        network: the network's name.
+        interface: the interface's name inside the node (vmk0, vmnic0, eth0).
+        address: `10.20.0.11/24`, or None for a port without an address (an uplink of a vSwitch).
+        mac: its MAC address.
+        mtu: bytes.
+    """
+
+    unit: Unit
+    network: str
+    interface: str
+    address: str | None
+    mac: str
+    mtu: int
+
+    @property
+    def ip(self) -> str:
+        """The address without its prefix length.
+
+        Raises:
+            ValueError: the port has none.
+        """
+        if self.address is None:
+            raise ValueError(f"{self.unit.id} has no address")
+        return self.address.partition("/")[0]
+
+
+class Network(Protocol):
+    """What a resource of kind `network` provides."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def role(self) -> str:
+        """production, storage or management (or another that its plugin knows)."""
+
+    @property
+    def mtu(self) -> int:
+        """Bytes."""
+
+    def port(
+        self, node: str, interface: str, *, owner: Address, address: str | None = None, bridge: str | None = None
+    ) -> Port:
+        """A port for a node: a link between the network's switch and the node.
+
+        Args:
+            node: the node (needs unit `netns:NODE`).
+            interface: its name in the node, at most 15 characters.
+            owner: the resource that the link's unit belongs to.
+            address: a fixed IP address; derived and kept where None.
+            bridge: makes it an uplink of that bridge in the node, without an address.
+        """
+
+    def guest_address(self, key: str, *, address: str | None = None) -> tuple[str, str]:
+        """An address (`10.10.0.21/24`) and a MAC for a guest's NIC that is reached through some host's uplink.
+
+        Args:
+            key: who it is for, e.g. `web1/nic0`; the same key keeps its address.
+            address: a fixed one, or None.
+        """
+
+    @property
+    def gateway(self) -> str | None:
+        """The gateway's address, where the network has one."""
