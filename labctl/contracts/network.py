@@ -6,10 +6,13 @@ Unit ids are part of the contract, so that one plugin's unit can need another's:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from labctl.model.address import Address
 from labctl.model.unit import Unit
+
+if TYPE_CHECKING:
+    from labctl.plugin.api import TopologyView
 
 LABD_NODE = "labd"
 """The node that labd itself lives in; it has a port on each management network."""
@@ -91,6 +94,17 @@ class Network(Protocol):
             bridge: makes it an uplink of that bridge in the node, without an address.
         """
 
+    def reserve(self, key: str, address: str) -> None:
+        """Take a fixed address before any is derived; call it from Kind.reserve.
+
+        Args:
+            key: `NODE/INTERFACE` for a port, or the key given to guest_address.
+            address: an IP address without prefix length.
+
+        Raises:
+            LabError: it is outside the subnet, or somebody else's.
+        """
+
     def guest_address(self, key: str, *, address: str | None = None) -> tuple[str, str]:
         """An address (`10.10.0.21/24`) and a MAC for a guest's NIC that is reached through some host's uplink.
 
@@ -102,3 +116,8 @@ class Network(Protocol):
     @property
     def gateway(self) -> str | None:
         """The gateway's address, where the network has one."""
+
+
+def networks_with_role(view: TopologyView, role: str) -> list[str]:
+    """The names of the networks of a role, in the file's order: how a kind finds its default network."""
+    return [resource.name for resource in view.resources("network") if getattr(resource.spec, "role", None) == role]
