@@ -16,7 +16,14 @@ AGENT_PORT = 443
 
 
 def agent_unit(
-    node: str, *, module: str, address: str, owner: Address, config: JsonObject, needs: tuple[str, ...] = ()
+    node: str,
+    *,
+    module: str,
+    address: str,
+    owner: Address,
+    config: JsonObject,
+    needs: tuple[str, ...] = (),
+    calls: bool = False,
 ) -> Unit:
     """The unit of a node's agent (type `agent`, id `agent:NODE`).
 
@@ -28,11 +35,19 @@ def agent_unit(
         config: the module's own configuration; it must be enough to restore everything after a restart, together with what the
             agent keeps in its own folder.
         needs: more units that must exist first (its links), besides the namespace.
+        calls: whether it may call other agents of the lab, as hosts do for HA; without it, they refuse its certificate.
     """
     return Unit(
         id=f"agent:{node}",
         type="agent",
         resource=owner,
-        spec={"node": node, "module": module, "address": address, "port": AGENT_PORT, "config": config},
+        spec={
+            "node": node,
+            "module": module,
+            "address": address,
+            "port": AGENT_PORT,
+            "calls": calls,
+            "config": config,
+        },
         needs=(f"netns:{node}", *needs),
     )
