@@ -1,1 +1,36 @@
-"""The plugin's registration: what the entry point names."""
+"""The network plugin's registration: what the entry point `network` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from labctl.plugin.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from labctl.plugin.api import DoctorFinding, Kind, UnitHandler
+
+
+@hookimpl
+def labctl_kinds() -> Iterable[Kind[Any]]:
+    """Network and node."""
+    from labctl_network.kinds.network import NetworkKind
+    from labctl_network.kinds.node import NodeKind
+
+    return (NetworkKind(), NodeKind())
+
+
+@hookimpl
+def labctl_unit_handlers() -> Iterable[UnitHandler]:
+    """Netns, bridge and link."""
+    from labctl_network.handlers.bridge import BridgeHandler
+    from labctl_network.handlers.link import LinkHandler
+    from labctl_network.handlers.netns import NetnsHandler
+
+    return (NetnsHandler(), BridgeHandler(), LinkHandler())
+
+
+@hookimpl
+def labctl_doctor() -> Sequence[DoctorFinding]:
+    """Nothing of its own: what it needs of the kernel, the core looks at."""
+    return ()

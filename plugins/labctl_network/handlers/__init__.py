@@ -1,0 +1,1 @@
+"""The handlers of the unit types netns, bridge and link: they turn specs into calls of labctl.linux."""

@@ -1,0 +1,83 @@
+"""Kind `node`: a plain namespace on some networks, to be used as a client or to run anything in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+from typing import Annotated
+
+from pydantic import Field
+
+from labctl.contracts.network import Network, Port, netns_unit
+from labctl.model.address import Address
+from labctl.model.problem import Problem
+from labctl.model.reference import Ref
+from labctl.model.resource import Resource, Spec
+from labctl.model.unit import Unit
+from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+
+
+class NodeSpec(Spec):
+    """The table `[node.NAME]`."""
+
+    networks: Annotated[
+        tuple[Annotated[str, Ref("network")], ...],
+        Field(description="The networks it is on: eth0, eth1, … in this order."),
+    ] = ()
+    addresses: Annotated[dict[str, IPv4Address], Field(default_factory=dict, description="Fixed addresses, by network.")]
+
+
+class NodeKind(Kind[NodeSpec]):
+    """A network namespace with a port on each of its networks."""
+
+    name = "node"
+    summary = "a plain network node"
+    spec = NodeSpec
+
+    def check(self, resource: Resource[NodeSpec], view: TopologyView) -> Iterable[Problem]:
+        """A network is named once, and an address only for a network that the node is on."""
+        spec = resource.spec
+        for index, network in enumerate(spec.networks):
+            if network in spec.networks[:index]:
+                yield Problem(
+                    path=resource.path("networks", index),
+                    message=f'network "{network}" is named twice',
+                    hint="one port a network is enough; remove the second",
+                )
+        for network in spec.addresses:
+            if network not in spec.networks:
+                yield Problem(
+                    path=resource.path("addresses", network),
+                    message=f'an address on network "{network}", which the node is not on',
+                    hint=f'add "{network}" to its networks',
+                )
+
+    def reserve(self, resource: Resource[NodeSpec], view: CompileView) -> None:
+        """Take the fixed addresses."""
+        for index, name in enumerate(resource.spec.networks):
+            if (address := resource.spec.addresses.get(name)) is not None:
+                network = view.provider(Address("network", name), Network)
+                network.reserve(f"{resource.name}/eth{index}", str(address))
+
+    def compile(self, resource: Resource[NodeSpec], view: CompileView) -> Iterable[Unit]:
+        """The namespace and its links."""
+        yield netns_unit(resource.name, resource.address)
+        for port in self._ports(resource, view):
+            yield port.unit
+
+    def describe(self, resource: Resource[NodeSpec], view: CompileView) -> Description:
+        """Its addresses."""
+        ports = list(self._ports(resource, view))
+        return Description(
+            summary="node",
+            addresses={port.network: port.ip for port in ports},
+            node=resource.name,
+            links={Address("network", port.network): port.interface for port in ports},
+        )
+
+    def _ports(self, resource: Resource[NodeSpec], view: CompileView) -> Iterable[Port]:
+        for index, name in enumerate(resource.spec.networks):
+            fixed = resource.spec.addresses.get(name)
+            yield view.provider(Address("network", name), Network).port(
+                resource.name, f"eth{index}", owner=resource.address, address=None if fixed is None else str(fixed)
+            )
