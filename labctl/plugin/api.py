@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from labctl.model.address import Address
 from labctl.model.json import Json, JsonObject
@@ -113,6 +113,9 @@ class Description:
         agent: the node whose agent answers for it, or None (a host's or array's own name; a VM's host).
         guest: whether `exec` and `console` go to a guest.
         links: other resources that it is attached to, with a word for the edge (network.storage → "vmk1").
+        parent: what it is inside of (a VM's host, a datastore's array); graphs draw it there.
+        drawn: how graphs show it: a box, a bus that others hang on (a network), or not at all.
+        colour: the colour of a bus and its links, as SVG has it; "" for the default.
         properties: typed facts for `inspect` and `--json`.
     """
 
@@ -122,6 +125,9 @@ class Description:
     agent: str | None = None
     guest: bool = False
     links: Mapping[Address, str] = field(default_factory=dict)
+    parent: Address | None = None
+    drawn: Literal["box", "bus", "none"] = "box"
+    colour: str = ""
     properties: JsonObject = field(default_factory=dict)
 
 

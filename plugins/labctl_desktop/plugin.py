@@ -1,1 +1,1 @@
-"""The plugin's registration: what the entry point names."""
+"""The desktop plugin's registration. It brings no kinds yet: desktop pools come with their own work."""

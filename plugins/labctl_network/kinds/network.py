@@ -26,6 +26,9 @@ SWITCH_BRIDGE = "br0"
 SMALLEST_PREFIX = 29
 """A /29 has room for a gateway, labd and four nodes; less is a mistake."""
 
+COLOURS = {"production": "#1f1f1f", "storage": "#1a7f37", "management": "#7a3fb0"}
+"""As on a data centre's drawings: black, green and purple cables."""
+
 
 class NetworkSpec(Spec):
     """The table `[network.NAME]`."""
@@ -86,6 +89,8 @@ class NetworkKind(Kind[NetworkSpec]):
         return Description(
             summary=f"{spec.role}, {spec.subnet}, MTU {spec.mtu}",
             node=switch_node(resource.name),
+            drawn="bus",
+            colour=COLOURS[spec.role],
             properties={"role": spec.role, "subnet": str(spec.subnet), "mtu": spec.mtu},
         )
 
