@@ -51,11 +51,13 @@ class RecordedUnit:
         unit: as last asked for. In state UPDATING it is the new one.
         state: how far that got.
         facts: what its handler learnt in making it (a pid, a start time).
+        previous: in state UPDATING, the unit as it was before; else None.
     """
 
     unit: Unit
     state: UnitState
     facts: Mapping[str, Json] = field(default_factory=dict)
+    previous: Unit | None = None
 
 
 class Change(StrEnum):
@@ -64,6 +66,19 @@ class Change(StrEnum):
     IN_PLACE = "in-place"
     POWER_CYCLE = "power-cycle"  # done only when the user asked for it with --restart
     REPLACE = "replace"
+
+
+class Hold(StrEnum):
+    """How far the units that need a unit hang on it; the type's handler says so.
+
+    A unit that is merely found missing or stopped is made again by `create`; one that is replaced is deleted first.
+    """
+
+    NEVER = "never"  # they carry on while it is replaced (a link under a running process)
+    REPLACED = (
+        "replaced"  # they are replaced with it, but carry on when it is found missing and made again (an agent's LUNs)
+    )
+    MISSING = "missing"  # they live inside it: they are made again with it in either case (a namespace's processes)
 
 
 class Health(StrEnum):

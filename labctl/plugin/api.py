@@ -9,18 +9,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from labctl.model.address import Address
 from labctl.model.json import Json, JsonObject
 from labctl.model.problem import Problem
-from labctl.model.resource import Resource, Spec
-from labctl.model.unit import Change, Observation, RecordedUnit, Unit
+from labctl.model.unit import Change, Hold, Observation, RecordedUnit, Unit
+
+if TYPE_CHECKING:
+    from labctl.model.resource import (
+        Resource,
+        Spec,
+    )  # brings pydantic, which a command line that only helps does not need
 
 API_VERSION = 1
 """Raised when a hook or a class here changes so that a plugin must change."""
 
-S = TypeVar("S", bound=Spec)
+S = TypeVar("S", bound="Spec")
 T = TypeVar("T")
 
 
@@ -145,7 +150,7 @@ class ActionContext(Protocol):
         """The recorded units of a resource."""
 
 
-Action = Callable[["ActionContext", Resource[Any], JsonObject], Awaitable[Json]]
+Action = Callable[["ActionContext", "Resource[Any]", JsonObject], Awaitable[Json]]
 """What `labctl vm stop web1` ends in: (context, resource, arguments) → result."""
 
 
@@ -238,6 +243,8 @@ class UnitHandler:
     """
 
     type: ClassVar[str]
+    hold: ClassVar[Hold] = Hold.REPLACED
+    """What becomes of the units that need one of these when it is made again; see Hold."""
 
     def change(self, old: JsonObject, new: JsonObject) -> Change:
         """How to get from one spec to another. REPLACE (delete, then create) is always right."""
@@ -260,7 +267,10 @@ class UnitHandler:
         raise NotImplementedError
 
     async def update(self, services: Services, old: RecordedUnit, new: Unit) -> JsonObject:
-        """Change one (IN_PLACE and POWER_CYCLE); returns its new facts. Idempotent too."""
+        """Change one (IN_PLACE and POWER_CYCLE); returns its new facts, and leaves it running. Idempotent too.
+
+        After a crash in the middle it is called again with the same `old`, whatever part of the change is already done.
+        """
         raise NotImplementedError
 
     async def observe(self, services: Services, units: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
