@@ -16,11 +16,8 @@ from labctl.model.json import Json, JsonObject
 from labctl.model.problem import Problem
 from labctl.model.unit import Change, Hold, Observation, RecordedUnit, Unit
 
-if TYPE_CHECKING:
-    from labctl.model.resource import (
-        Resource,
-        Spec,
-    )  # brings pydantic, which a command line that only helps does not need
+if TYPE_CHECKING:  # it brings pydantic, which a command line that only helps does not need
+    from labctl.model.resource import Resource, Spec
 
 API_VERSION = 1
 """Raised when a hook or a class here changes so that a plugin must change."""

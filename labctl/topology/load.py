@@ -106,18 +106,23 @@ def _lab_table(data: Mapping[str, Any], name: str | None, problems: list[Problem
         message = '"name" is missing' if path else "the lab has no name"
         problems.append(Problem(path=path, message=message, hint='write name = "my-lab" under [lab]'))
     merged = {"name": "unnamed", **raw, **({"name": name} if name is not None else {})}
+    _check_lab_name(merged["name"], problems)
     try:
-        lab = LabTable.model_validate(merged)
+        return LabTable.model_validate(merged)
     except ValidationError as error:
         problems += explain(error, (LAB_TABLE,), merged, LabTable)
         return LabTable(name="unnamed")
+
+
+def _check_lab_name(name: object, problems: list[Problem]) -> None:
     path = (LAB_TABLE, "name")
-    if not NAME.fullmatch(lab.name):
-        problems.append(Problem(path=path, message=f'"{lab.name}" cannot be the name of a lab', hint=NAME_RULE))
-    elif len(lab.name) > MAX_LAB_NAME:
-        message = f'the name "{lab.name}" is too long: {len(lab.name)} characters'
+    if not isinstance(name, str):
+        return  # its type is complained of elsewhere
+    if not NAME.fullmatch(name):
+        problems.append(Problem(path=path, message=f'"{name}" cannot be the name of a lab', hint=NAME_RULE))
+    elif len(name) > MAX_LAB_NAME:
+        message = f'the name "{name}" is too long: {len(name)} characters'
         problems.append(Problem(path=path, message=message, hint=f"a lab's name has at most {MAX_LAB_NAME} characters"))
-    return lab
 
 
 def _check_references(found: Declarations, problems: list[Problem]) -> set[Address]:

@@ -51,10 +51,10 @@ def _syntax_problem(said: str, text: str, file: str) -> Problem:
     elif message == "Cannot overwrite a value":
         message = f'"{line.partition("=")[0].strip()}" is set twice in this table'
         position = Position(file, position.line, len(line) - len(line.lstrip()) + 1)
-    elif message == "Invalid value":
-        hint = "a string needs quotes"
     else:
         message = message[:1].lower() + message[1:]
+        if message == "invalid value" or message.startswith("expected newline or end of document after"):
+            hint = "text needs quotes, one key stands on each line"
     return Problem(path=(), message=message, hint=hint, position=position)
 
 

@@ -24,7 +24,9 @@ class NodeSpec(Spec):
         tuple[Annotated[str, Ref("network")], ...],
         Field(description="The networks it is on: eth0, eth1, … in this order."),
     ] = ()
-    addresses: Annotated[dict[str, IPv4Address], Field(default_factory=dict, description="Fixed addresses, by network.")]
+    addresses: Annotated[
+        dict[str, IPv4Address], Field(default_factory=dict, description="Fixed addresses, by network.")
+    ]
 
 
 class NodeKind(Kind[NodeSpec]):
