@@ -90,8 +90,9 @@ class HostKind(Kind[HostSpec]):
                     message=f'an address on network "{network}", where the host has no VMkernel port',
                     hint="hosts have addresses on their management and storage networks only",
                 )
-        needed = sum(vm.spec.memory for vm in vms_of(resource.address, view))
-        if needed > resource.spec.memory:
+        sizes = [vm.spec.memory for vm in vms_of(resource.address, view)]
+        needed = sum(sizes)
+        if needed > resource.spec.memory >= max(sizes):  # a VM that is too large by itself is told at the VM
             yield Problem(
                 path=resource.path("memory"),
                 message=f"its VMs need {format_bytes(needed)} of memory, it has {format_bytes(resource.spec.memory)}",

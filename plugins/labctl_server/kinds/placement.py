@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from labctl.model.quantity import format_bytes
-
 from labctl.errors import LabError
 from labctl.model.address import Address
+from labctl.model.quantity import format_bytes
 from labctl.model.resource import Resource
 from labctl.plugin.api import CompileView, TopologyView
 

@@ -1,9 +1,13 @@
-"""Kind `vm`: a virtual machine, placed on a host, with disks on datastores and NICs on its host's vSwitches."""
+"""Kind `vm`: a virtual machine, placed on a host, with disks on datastores and NICs on its host's vSwitches.
+
+A VM's unit names its image but none of the image's files: those are looked up when it is started, so that a newer image never shows as
+a change of every VM.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import NAMESPACE_DNS, uuid5
 
 from labctl.contracts.network import Network
@@ -44,8 +48,14 @@ class VmKind(Kind[VmSpec]):
     def compile(self, resource: Resource[VmSpec], view: CompileView) -> Iterable[Unit]:
         """The image, the volumes, the VM."""
         built = _build(resource, view)
-        yield image_unit(resource, view)
-        for volume in built.volumes:
+        if _is_first_of_its_image(resource, view):
+            yield Unit(
+                id=_image_id(resource), type="image", resource=resource.address, spec={"image": resource.spec.image}
+            )
+        first, *others = built.volumes
+        for unit in first.units:  # its content comes from the image
+            yield replace(unit, needs=(*unit.needs, _image_id(resource))) if unit.id == first.ready else unit
+        for volume in others:
             yield from volume.units
         yield Unit(
             id=f"vm:{resource.name}",
@@ -55,9 +65,7 @@ class VmKind(Kind[VmSpec]):
                 "host": built.host,
                 "power": resource.spec.power,
                 "image": resource.spec.image,
-                "machine": built.machine.model_dump(
-                    mode="json", exclude={"boot"}
-                ),  # its files are known once the image is made
+                "machine": built.machine.model_dump(mode="json", exclude={"boot"}),
             },
             needs=(
                 f"agent:{built.host}",
@@ -120,11 +128,10 @@ def nic_key(vm: str, index: int) -> str:
     return f"{vm}/nic{index}"
 
 
-def image_unit(resource: Resource[VmSpec], view: CompileView) -> Unit:
-    """The unit of the image, the same for every VM that uses it: it belongs to the first of them."""
+def _is_first_of_its_image(resource: Resource[VmSpec], view: TopologyView) -> bool:
+    """One image unit serves all VMs that use the image: the first of them makes it."""
     image = resource.spec.image
-    first = next(vm for vm in view.resources("vm") if vm.spec.image == image)
-    return Unit(id=_image_id(resource), type="image", resource=first.address, spec={"image": image})
+    return next(vm.address for vm in view.resources("vm") if vm.spec.image == image) == resource.address
 
 
 def _image_id(resource: Resource[VmSpec]) -> str:

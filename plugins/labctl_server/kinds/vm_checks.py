@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from labctl.model.quantity import format_bytes
-from labctl.model.suggest import did_you_mean
-
 from labctl.contracts.network import networks_with_role
 from labctl.model.address import Address
 from labctl.model.problem import Problem
+from labctl.model.quantity import format_bytes
 from labctl.model.resource import Resource
+from labctl.model.suggest import did_you_mean
 from labctl.plugin.api import TopologyView
 from labctl_server.kinds import host as hosts
 from labctl_server.kinds.images import BUILT_IN, is_disk_file
