@@ -99,10 +99,10 @@ def _leak_check(request: pytest.FixtureRequest, unique: str) -> Iterator[None]:
         yield
     finally:
         del os.environ[leaks.TOKEN_VARIABLE]
-    if _spawned or request.node.get_closest_marker("needs"):
-        if left := leaks.after_grace(unique):
-            leaks.sweep(unique)
-            pytest.fail(leaks.told(left), pytrace=False)
+    may_leak = _spawned or request.node.get_closest_marker("needs") is not None
+    if may_leak and (left := leaks.after_grace(unique)):
+        leaks.sweep(unique)
+        pytest.fail(leaks.told(left), pytrace=False)
 
 
 @pytest.fixture
