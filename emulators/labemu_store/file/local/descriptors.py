@@ -1,0 +1,122 @@
+"""A bounded cache of open nodes, by key.
+
+Theory: a descriptor names the inode, so neither rename nor change from outside makes it wrong; only the death of the inode does,
+which its link count of 0 tells on the next stat. That is the exact invalidation: no time-outs, no guesses.
+Each node has an O_PATH descriptor and, once its bytes are wanted, a second one opened through /proc/self/fd, which follows no name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import OrderedDict
+from errno import EACCES, EINVAL, EISDIR, EPERM, EROFS, ETXTBSY
+
+from labemu_store.file.local.keys import Keys, stale
+from labemu_store.file.types import Key
+
+DEFAULT_LIMIT = 400
+"""Open nodes, of two descriptors each: under the usual soft limit of 1024 descriptors a process."""
+
+
+class Node:
+    """An open node: `path` is its O_PATH descriptor, `data` the one for its bytes or entries, or -1."""
+
+    __slots__ = ("data", "key", "path", "writable")
+
+    def __init__(self, key: Key, path: int) -> None:
+        self.key = key
+        self.path = path
+        self.data = -1
+        self.writable = False
+
+    @property
+    def link(self) -> str:
+        """A name of the node for calls that take no O_PATH descriptor."""
+        return f"/proc/self/fd/{self.path}"
+
+    def stat(self) -> os.stat_result:
+        """The node's stat. Raises ESTALE once its last name is gone."""
+        result = os.fstat(self.path)
+        if result.st_nlink == 0:
+            raise stale()
+        return result
+
+    def open_directory(self) -> int:
+        """The descriptor for listing it. Raises ENOTDIR."""
+        if self.data < 0:
+            self.data = os.open(self.link, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self.data
+
+    def open_data(self, *, write: bool) -> int:
+        """The descriptor for its bytes. Raises EISDIR, EINVAL for special files, EACCES, EROFS."""
+        if self.data >= 0 and (self.writable or not write):
+            return self.data
+        mode = os.fstat(self.path).st_mode
+        if not stat.S_ISREG(mode):
+            code = EISDIR if stat.S_ISDIR(mode) else EINVAL
+            raise OSError(code, os.strerror(code))
+        try:
+            opened = os.open(self.link, os.O_RDWR | os.O_CLOEXEC)
+            self.writable = True
+        except OSError as error:
+            if write or error.errno not in (EACCES, EPERM, EROFS, ETXTBSY):
+                raise
+            opened = os.open(self.link, os.O_RDONLY | os.O_CLOEXEC)
+        if self.data >= 0:
+            os.close(self.data)
+        self.data = opened
+        return opened
+
+    def close(self) -> None:
+        """Give back both descriptors."""
+        os.close(self.path)
+        if self.data >= 0:
+            os.close(self.data)
+
+
+class Descriptors:
+    """Open nodes by key, the least recently used closed first.
+
+    Args:
+        keys: opens a key.
+        limit: nodes held open.
+    """
+
+    def __init__(self, keys: Keys, limit: int = DEFAULT_LIMIT) -> None:
+        self._keys = keys
+        self._limit = limit
+        self._nodes: OrderedDict[Key, Node] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._nodes
+
+    def node(self, key: Key) -> Node:
+        """The open node of a key. Raises ESTALE."""
+        node = self._nodes.get(key)
+        if node is not None:
+            self._nodes.move_to_end(key)
+            return node
+        node = Node(key, self._keys.open(key))
+        self.add(node)
+        return node
+
+    def add(self, node: Node) -> None:
+        """Keep a node that was opened otherwise (under its name)."""
+        self._nodes[node.key] = node
+        if len(self._nodes) > self._limit:
+            self._nodes.popitem(last=False)[1].close()
+
+    def forget(self, key: Key) -> None:
+        """Close a node, so that its blocks are given back where it has no name left."""
+        node = self._nodes.pop(key, None)
+        if node is not None:
+            node.close()
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self._nodes:
+            self._nodes.popitem()[1].close()

@@ -1,0 +1,118 @@
+"""What every file store offers, in four protocols with one reason each.
+
+Rules: no method checks permissions (labemu_store.file.access does, with the caller's identity, which a store does not know);
+every method raises OSError and nothing else; none of them follows a symlink; names are single components, without a slash.
+A store is used from one thread, save that the callable which `sync` returns may run in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from labemu_store.file.types import (
+    AttributeChange,
+    Attributes,
+    Capabilities,
+    DirectoryEntry,
+    FileKind,
+    Key,
+    Ownership,
+    Space,
+)
+
+Buffer = bytes | bytearray | memoryview
+
+
+class NodeStore(Protocol):
+    """Nodes and their attributes."""
+
+    @property
+    def root(self) -> Key:
+        """The directory that everything else is under."""
+
+    def getattr(self, node: Key) -> Attributes:
+        """The attributes as they are now. Raises ESTALE where the node is gone."""
+
+    def setattr(self, node: Key, change: AttributeChange) -> None:
+        """Change attributes. Raises EINVAL, EPERM, EFBIG, ENOSPC, EROFS, EISDIR."""
+
+    def readlink(self, node: Key) -> bytes:
+        """A symlink's target. Raises EINVAL where the node is none."""
+
+
+class DataStore(Protocol):
+    """The bytes of regular files."""
+
+    def read(self, node: Key, offset: int, size: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end of the file. Raises EISDIR, EINVAL for other kinds."""
+
+    def write(self, node: Key, offset: int, data: Buffer) -> int:
+        """Write all of `data` (not yet durable) and return its length; holes before it stay holes."""
+
+    def sync(self, node: Key) -> Callable[[], None]:
+        """What to call, in any thread and exactly once, to make all that was done to the node so far durable; it raises OSError."""
+
+
+class NameStore(Protocol):
+    """Directories."""
+
+    def lookup(self, directory: Key, name: bytes) -> Key:
+        """The node of a name. Raises ENOENT, ENOTDIR, ENAMETOOLONG."""
+
+    def peek(self, directory: Key, name: bytes) -> tuple[Key, Attributes]:
+        """As `lookup`, with the attributes, for listings: the node is not expected to be used soon."""
+
+    def parent(self, directory: Key) -> Key:
+        """The directory above; the root's is the root."""
+
+    def readdir(self, directory: Key, cookie: int, size: int) -> tuple[list[DirectoryEntry], bool]:
+        """Entries after `cookie` (0 = from the start, `.` and `..` first), and whether that was the last of them.
+
+        Args:
+            directory: what to list.
+            cookie: of the last entry that the caller has; entries that stay all the while are listed exactly once.
+            size: about how many bytes of names are wanted; at least one entry comes where there is one.
+        """
+
+    def create(self, directory: Key, name: bytes, owner: Ownership) -> Key:
+        """A new empty file. Raises EEXIST where the name is taken."""
+
+    def mkdir(self, directory: Key, name: bytes, owner: Ownership) -> Key:
+        """A new directory. Raises EEXIST."""
+
+    def symlink(self, directory: Key, name: bytes, target: bytes, owner: Ownership) -> Key:
+        """A new symlink. Raises EEXIST, and EOPNOTSUPP where the store has none."""
+
+    def mknod(self, directory: Key, name: bytes, kind: FileKind, device: tuple[int, int], owner: Ownership) -> Key:
+        """A new FIFO, SOCKET, BLOCK or CHARACTER node. Raises EEXIST, EOPNOTSUPP, EPERM."""
+
+    def link(self, node: Key, directory: Key, name: bytes) -> None:
+        """One more name for a node. Raises EEXIST, EMLINK, EPERM for a directory, EOPNOTSUPP."""
+
+    def unlink(self, directory: Key, name: bytes) -> None:
+        """Remove a name of anything but a directory. Raises EISDIR, ENOENT."""
+
+    def rmdir(self, directory: Key, name: bytes) -> None:
+        """Remove an empty directory. Raises ENOTDIR, ENOTEMPTY, ENOENT."""
+
+    def rename(self, directory: Key, name: bytes, to_directory: Key, to_name: bytes) -> None:
+        """Move a name, replacing what is there, atomically. Raises what the system call of that name does."""
+
+
+class FileStore(NodeStore, DataStore, NameStore, Protocol):
+    """A POSIX-shaped file system with stated capabilities."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; constant."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, as open_file_store takes it."""
+
+    def space(self) -> Space:
+        """How full it is."""
+
+    def close(self) -> None:
+        """Give back every descriptor. No method may be called afterwards."""
