@@ -1,0 +1,101 @@
+"""`python -m labemu_nfs`: the NFS server alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from labemu_nfs.errors import ConfigurationError
+from labemu_nfs.io.options import parse_export
+from labemu_nfs.io.server import NFS_PORT, NfsServer
+from labemu_nfs.portmap import PORTMAP_PORT
+
+_log = logging.getLogger("labemu_nfs")
+
+_EPILOG = f"""\
+An export is PATH=URL[,OPTION...]; URL is file:///directory or memory://. Options:
+  ro, rw            read-only, or read and write (the default)
+  squash=WHO        none (the default), root or all: who becomes the anonymous user
+  anonuid=N         the anonymous user's uid (65534); anongid=N likewise
+  client=NETWORK    who may mount: 10.0.0.0/24 or 10.0.0.7; repeat it for several
+  sec=sys+none      the credentials that are taken
+  async             answer changes of names and attributes before they are on disk
+  fsid=N            the file system's number; derived from PATH and URL if not given
+
+Clients look for the port mapper at port {PORTMAP_PORT}, which needs root or CAP_NET_BIND_SERVICE.
+
+example:
+  mkdir -p /srv/gold
+  python -m labemu_nfs --listen 10.0.0.1 --export /gold=file:///srv/gold --state-dir /var/lib/labemu_nfs
+  nfs-ls nfs://10.0.0.1/gold
+  qemu-img create -f qcow2 nfs://10.0.0.1/gold/disk.qcow2 1G
+  mount -t nfs -o vers=3,nolock 10.0.0.1:/gold /mnt
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m labemu_nfs",
+        description="Serve directories over NFSv3.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--listen", metavar="ADDRESS", action="append", required=True, help="IP address; may be repeated"
+    )
+    parser.add_argument(
+        "--export", metavar="PATH=URL", action="append", required=True, help="what to serve; may be repeated"
+    )
+    parser.add_argument("--state-dir", metavar="DIR", type=Path, help="keeps filehandles good across restarts")
+    parser.add_argument("--port", type=int, default=NFS_PORT, help="of NFS and MOUNT (default: %(default)s)")
+    parser.add_argument(
+        "--portmap-port", type=int, default=PORTMAP_PORT, help="of the port mapper (default: %(default)s)"
+    )
+    parser.add_argument("--no-portmap", action="store_true", help="run no port mapper")
+    parser.add_argument("--allow-wildcard", action="store_true", help="let --listen be 0.0.0.0 or ::")
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    server = NfsServer(
+        options.listen,
+        [parse_export(text) for text in options.export],
+        options.state_dir,
+        nfs_port=options.port,
+        portmap_port=None if options.no_portmap else options.portmap_port,
+        allow_wildcard=options.allow_wildcard,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await server.start()
+        paths = " ".join(export.path for export in server.exports)
+        _log.info("serving %s at %s port %s", paths, " ".join(options.listen), server.nfs_port)
+        await stop.wait()
+    finally:
+        await server.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    options = _parser().parse_args(arguments)
+    try:
+        asyncio.run(_serve(options))
+    except ConfigurationError as error:
+        _log.error("error: %s\nhint: %s", error.message, error.hint)
+        return 2
+    except OSError as error:
+        _log.error("error: %s\nhint: see that the address is this machine's, the port free and yours to use", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

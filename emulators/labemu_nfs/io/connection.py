@@ -1,0 +1,166 @@
+"""One client's TCP connection: bytes into the engine, replies out, Jobs to threads.
+
+Why not asyncio's transports: until Python 3.12 their writelines joins all buffers into a new one, and a Protocol gets its bytes in one
+more copy. Here the kernel writes into the engine's buffer, and all the replies of one receive leave in one sendmsg.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from concurrent.futures import Executor
+from errno import EIO
+from functools import partial
+
+from labemu_nfs.errors import ProtocolError
+from labemu_nfs.rpc.message import Buffer
+from labemu_nfs.rpc.server import Pending, RpcConnection
+
+_log = logging.getLogger(__name__)
+
+_MAX_BUFFERS = 1024
+"""IOV_MAX: buffers of one sendmsg."""
+
+
+class Connection:
+    """Owns a connected, non-blocking socket from construction to `close`.
+
+    Args:
+        loop: the event loop; used from its thread only.
+        sock: the socket.
+        engine: its engine.
+        disk: runs Jobs.
+        tell: called with the engines that have something to send because of a Job of this one.
+        closed: called once, when the connection is over.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        engine: RpcConnection,
+        *,
+        disk: Executor,
+        tell: Callable[[list[RpcConnection]], None],
+        closed: Callable[[Connection], None],
+    ) -> None:
+        self._loop = loop
+        self._socket = sock
+        self.engine = engine
+        self._disk = disk
+        self._tell = tell
+        self._closed = closed
+        self._unsent: list[Buffer] = []
+        self._reading = False
+        self._waits = False
+        self._open = True
+        self._read_when_free()
+
+    def _read_when_free(self) -> None:
+        """Listen for input exactly while there is somewhere to put what comes of it."""
+        want = not self._unsent and not self.engine.busy
+        if want and not self._reading:
+            self._loop.add_reader(self._socket, self._readable)
+        elif self._reading and not want:
+            self._loop.remove_reader(self._socket)
+        self._reading = want
+
+    def _readable(self) -> None:
+        try:
+            size = self._socket.recv_into(self.engine.space())
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if not size:
+            self.close()
+            return
+        self._advance(lambda now: self.engine.received(size, now))
+
+    def _advance(self, work: Callable[[float], list[Pending]]) -> None:
+        """Let the engine work and send what it says, again while it had to stop only because its replies were not taken."""
+        try:
+            while True:
+                for pending in work(self._loop.time()):
+                    self._start(pending)
+                was_busy = self.engine.busy
+                self.flush()
+                if not was_busy or self._unsent or self.engine.busy or not self._open:
+                    break
+                work = self.engine.proceed
+        except ProtocolError as error:
+            _log.warning("%s: closed: %s", self.engine.caller.address, error)
+            self.close()
+
+    def flush(self) -> None:
+        """Send all that the engine has."""
+        output = self.engine.data_to_send()
+        if not self._open:
+            return
+        if output:
+            if self._unsent:
+                self._unsent += output
+            else:
+                self._unsent = output
+                self._send()
+        if self._open:
+            self._read_when_free()
+
+    def _send(self) -> None:
+        """Send as much as the socket takes; wait for it to take more if need be."""
+        buffers = self._unsent
+        while buffers:
+            try:
+                sent = self._socket.sendmsg(buffers if len(buffers) <= _MAX_BUFFERS else buffers[:_MAX_BUFFERS])
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                self.close()
+                return
+            buffers = _rest(buffers, sent)
+        if buffers and not self._waits:
+            self._loop.add_writer(self._socket, self._writable)
+        self._waits = bool(buffers)
+        self._unsent = buffers
+
+    def _writable(self) -> None:
+        self._send()
+        if self._open and not self._unsent:
+            self._loop.remove_writer(self._socket)
+            self._advance(self.engine.proceed)
+
+    def _start(self, pending: Pending) -> None:
+        future = self._loop.run_in_executor(self._disk, pending.job.run)
+        future.add_done_callback(partial(self._finished, pending))
+
+    def _finished(self, pending: Pending, future: asyncio.Future[object]) -> None:
+        error = OSError(EIO, "cancelled") if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, OSError):
+            _log.error("a job failed in a way that it must not", exc_info=error)
+            error = OSError(EIO, str(error))
+        self._tell(self.engine.complete(pending, error, self._loop.time()))
+        if self._open:
+            self._advance(self.engine.proceed)
+
+    def close(self) -> None:
+        """Close the socket. Jobs under way still end, and their replies are kept for whoever asks again."""
+        if not self._open:
+            return
+        self._open = False
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._unsent = []
+        self._closed(self)
+
+
+def _rest(buffers: list[Buffer], sent: int) -> list[Buffer]:
+    """What remains of the buffers after `sent` bytes of them."""
+    for at, buffer in enumerate(buffers):
+        if sent < len(buffer):
+            return [memoryview(buffer)[sent:], *buffers[at + 1 :]] if sent else buffers[at:]
+        sent -= len(buffer)
+    return []

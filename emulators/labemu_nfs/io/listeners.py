@@ -1,0 +1,103 @@
+"""Listening sockets: TCP accepts into a callback, UDP answers one message with one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+
+from labemu_nfs.limits import LISTEN_BACKLOG, MAX_DATAGRAM
+from labemu_nfs.rpc.program import Caller
+from labemu_nfs.rpc.server import RpcServer
+
+
+def _bound(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if isinstance(ip_address(address), IPv6Address) else socket.AF_INET
+    sock = socket.socket(family, kind)
+    try:
+        sock.setblocking(False)
+        if kind is socket.SOCK_STREAM:
+            # So that a server that was killed can be started on its ports at once.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Listener:
+    """Accepts TCP connections.
+
+    Args:
+        loop: the event loop.
+        address: to listen at.
+        port: 0 for any that is free.
+        accepted: gets each socket, non-blocking, with the peer's IP address.
+
+    Raises:
+        OSError: the address is not here, or the port is taken.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, address: str, port: int, accepted: Callable[[socket.socket, str], None]
+    ) -> None:
+        self._loop = loop
+        self._accepted = accepted
+        self._socket = _bound(socket.SOCK_STREAM, address, port)
+        self._socket.listen(LISTEN_BACKLOG)
+        self.port: int = self._socket.getsockname()[1]
+        loop.add_reader(self._socket, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            sock, peer = self._socket.accept()
+        except OSError:  # it gave up before it was accepted, or we are out of descriptors: it stays in the queue
+            return
+        sock.setblocking(False)
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._accepted(sock, str(peer[0]).partition("%")[0])
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+
+class DatagramPort:
+    """Answers RPC over UDP.
+
+    Args:
+        loop: the event loop.
+        address: to listen at.
+        port: 0 for any that is free.
+        server: answers.
+
+    Raises:
+        OSError: the address is not here, or the port is taken.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, port: int, server: RpcServer) -> None:
+        self._loop = loop
+        self._server = server
+        self._socket = _bound(socket.SOCK_DGRAM, address, port)
+        self.port: int = self._socket.getsockname()[1]
+        loop.add_reader(self._socket, self._readable)
+
+    def _readable(self) -> None:
+        with suppress(OSError):  # what cannot be sent is lost, as datagrams are
+            data, peer = self._socket.recvfrom(MAX_DATAGRAM)
+            reply = self._server.datagram(data, Caller(str(peer[0]).partition("%")[0], "udp"))
+            if reply is not None:
+                self._socket.sendto(reply, peer)
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()

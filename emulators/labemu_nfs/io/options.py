@@ -1,0 +1,81 @@
+"""Exports as people write them: `PATH=URL[,OPTION…]`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from labemu_store.file import FileStoreUrlError, open_file_store
+
+from labemu_nfs.errors import ConfigurationError
+from labemu_nfs.exports import NOBODY, Export, Security, Squash, parse_clients
+
+_SHAPE = "Write PATH=URL[,OPTION…], for example /gold=file:///srv/gold,ro,squash=root,client=10.0.0.0/24."
+_FLAGS = ("ro", "rw", "sync", "async")
+_VALUES = ("squash", "anonuid", "anongid", "client", "sec", "fsid")
+
+
+def parse_export(text: str) -> Export:
+    """An export, with its store opened.
+
+    Raises:
+        ConfigurationError: with a hint.
+    """
+    path, equals, rest = text.partition("=")
+    url, *words = rest.split(",")
+    if not equals or not url:
+        raise ConfigurationError(f"{text}: no URL", hint=_SHAPE)
+    options, clients = _options(words)
+    try:
+        store = open_file_store(url)
+    except FileStoreUrlError as error:
+        raise ConfigurationError(error.message, hint=error.hint) from error
+    try:
+        return Export(
+            path=path,
+            store=store,
+            read_only="ro" in options,
+            squash=_squash(options.get("squash", "none")),
+            anonymous_uid=_number("anonuid", options.get("anonuid", str(NOBODY))),
+            anonymous_gid=_number("anongid", options.get("anongid", str(NOBODY))),
+            clients=parse_clients(clients),
+            security=_security(options.get("sec", "sys+none")),
+            sync="async" not in options,
+            fsid=_number("fsid", options.get("fsid", "0")),
+        )
+    except ConfigurationError:
+        store.close()
+        raise
+
+
+def _options(words: list[str]) -> tuple[dict[str, str], str]:
+    options: dict[str, str] = {}
+    clients: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if (name not in _VALUES) if equals else (name not in _FLAGS):
+            known = ", ".join((*_FLAGS, *(f"{name}=…" for name in _VALUES)))
+            raise ConfigurationError(f"{word}: no such option of an export", hint=f"There are: {known}.")
+        if name == "client":
+            clients.append(value)
+        else:
+            options[name] = value
+    return options, ",".join(clients)
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigurationError(f"{name}={text}: not a number", hint=f"Write {name}=1000.")
+    return int(text)
+
+
+def _squash(text: str) -> Squash:
+    if text not in ("none", "root", "all"):
+        raise ConfigurationError(f"squash={text}: no such thing", hint="Write squash=none, squash=root or squash=all.")
+    return cast(Squash, text)
+
+
+def _security(text: str) -> frozenset[Security]:
+    names = text.split("+")
+    if not all(name in ("sys", "none") for name in names):
+        raise ConfigurationError(f"sec={text}: no such thing", hint="Write sec=sys, sec=none or sec=sys+none.")
+    return frozenset(cast(list[Security], names))

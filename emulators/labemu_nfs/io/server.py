@@ -1,0 +1,228 @@
+"""The NFS server as an object that another process can hold, or that `python -m labemu_nfs` holds alone.
+
+Rules: everything happens in the event loop's thread, save what waits for a disk to have written. No address is listened at that was
+not named. The server owns the stores of its exports and closes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from labemu_nfs.errors import ConfigurationError
+from labemu_nfs.exports import Export, ExportTable
+from labemu_nfs.handles import Handles
+from labemu_nfs.io.connection import Connection
+from labemu_nfs.io.listeners import DatagramPort, Listener
+from labemu_nfs.io.state import load_secret
+from labemu_nfs.limits import DISK_THREADS, MAX_CONNECTIONS
+from labemu_nfs.mount import MOUNT_PROGRAM, Mount
+from labemu_nfs.nfs3.program import NFS_PROGRAM, nfs_program
+from labemu_nfs.nfs3.request import Context
+from labemu_nfs.portmap import PORTMAP_PORT, PORTMAP_PROGRAM, Mapping, Portmap
+from labemu_nfs.rpc.program import Caller
+from labemu_nfs.rpc.server import RpcConnection, RpcServer
+
+NFS_PORT = 2049
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStats:
+    """What a server has done since it was started.
+
+    Args:
+        calls: by program and procedure, `nfs.READ`.
+        bytes_read: that READ gave.
+        bytes_written: that WRITE took.
+        connections: open now, portmap's included.
+        repeated: calls that were answered from kept replies.
+    """
+
+    calls: dict[str, int]
+    bytes_read: int
+    bytes_written: int
+    connections: int
+    repeated: int
+
+
+class NfsServer:
+    """NFSv3, MOUNT and the port mapper on some addresses.
+
+    Args:
+        listen: the IP address, or several.
+        exports: what is served at first.
+        state_dir: where the secret of the filehandles is kept, so that clients survive a restart; None for one that dies with the server.
+        nfs_port: of NFS and MOUNT; 0 for any that is free.
+        portmap_port: of the port mapper; 0 for any that is free, None for no port mapper.
+        allow_wildcard: whether 0.0.0.0 or :: may be listened at.
+
+    Raises:
+        ConfigurationError: an address or an export makes no sense.
+        OSError: the state folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        listen: str | Sequence[str],
+        exports: Iterable[Export] = (),
+        state_dir: Path | None = None,
+        *,
+        nfs_port: int = NFS_PORT,
+        portmap_port: int | None = PORTMAP_PORT,
+        allow_wildcard: bool = False,
+    ) -> None:
+        self._addresses = (listen,) if isinstance(listen, str) else tuple(listen)
+        for address in self._addresses:
+            _check_address(address, allow_wildcard=allow_wildcard)
+        self._nfs_port = nfs_port
+        self._portmap_port = portmap_port
+        self._exports = ExportTable()
+        for export in exports:
+            self._exports.add(export)
+        self._context = Context(self._exports, Handles(load_secret(state_dir)), os.urandom(8))
+        self._mount = Mount(self._context)
+        self._rpc = RpcServer((nfs_program(self._context), self._mount.program()))
+        self._portmaps: list[RpcServer] = []
+        self._ports: list[Listener | DatagramPort] = []
+        self._connections: dict[RpcConnection, Connection] = {}
+        self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="nfs-disk")
+
+    @property
+    def nfs_port(self) -> int:
+        """The port of NFS and MOUNT, once started."""
+        return self._nfs_port
+
+    @property
+    def portmap_port(self) -> int | None:
+        """The port of the port mapper, once started."""
+        return self._portmap_port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: an address is not on this machine, or a port is taken; then nothing is listened at.
+        """
+        try:
+            for address in self._addresses:
+                self._listen(asyncio.get_running_loop(), address)
+        except BaseException:
+            self._stop_listening()
+            raise
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, address: str) -> None:
+        tcp = Listener(loop, address, self._nfs_port, lambda sock, peer: self._accepted(self._rpc, sock, peer))
+        self._ports.append(tcp)
+        self._nfs_port = tcp.port
+        self._ports.append(DatagramPort(loop, address, tcp.port, self._rpc))
+        if self._portmap_port is None:
+            return
+        portmap = Portmap(address)
+        server = RpcServer((portmap.program(),))
+        self._portmaps.append(server)
+        mapper = Listener(loop, address, self._portmap_port, lambda sock, peer: self._accepted(server, sock, peer))
+        self._ports.append(mapper)
+        self._portmap_port = mapper.port
+        self._ports.append(DatagramPort(loop, address, mapper.port, server))
+        portmap.publish(_mappings(tcp.port, mapper.port))
+
+    def _accepted(self, server: RpcServer, sock: socket.socket, peer: str) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            sock.close()
+            return
+        engine = RpcConnection(server, Caller(peer))
+        self._connections[engine] = Connection(
+            asyncio.get_running_loop(), sock, engine, disk=self._disk, tell=self._tell, closed=self._gone
+        )
+
+    def _tell(self, engines: list[RpcConnection]) -> None:
+        for engine in engines:
+            connection = self._connections.get(engine)
+            if connection is not None:
+                connection.flush()
+
+    def _gone(self, connection: Connection) -> None:
+        self._connections.pop(connection.engine, None)
+
+    def _stop_listening(self) -> None:
+        while self._ports:
+            self._ports.pop().close()
+
+    async def close(self) -> None:
+        """Stop: close every connection, wait for the disk, close the stores."""
+        self._stop_listening()
+        for connection in tuple(self._connections.values()):
+            connection.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._disk.shutdown)
+        await asyncio.sleep(0)  # what the last jobs have to say in this thread
+        for export in tuple(self._exports):
+            self.remove_export(export.path)
+
+    @property
+    def exports(self) -> tuple[Export, ...]:
+        """What is served now."""
+        return tuple(self._exports)
+
+    def add_export(self, export: Export) -> None:
+        """Serve one more. Raises ConfigurationError where its path or fsid is taken."""
+        self._exports.add(export)
+
+    def remove_export(self, path: str) -> None:
+        """Serve it no more, from now on: its handles are stale. Raises ConfigurationError where there is none."""
+        self._exports.remove(path).store.close()
+
+    @property
+    def mounts(self) -> tuple[tuple[str, str], ...]:
+        """Client address and path of each mount, as far as clients have said."""
+        return tuple(self._mount.mounts)
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """The addresses that are connected to NFS now."""
+        engines = (engine for engine in self._connections if engine.server is self._rpc)
+        return tuple(sorted({engine.caller.address for engine in engines}))
+
+    def stats(self) -> ServerStats:
+        """What was done so far."""
+        calls: dict[str, int] = {}
+        for server in (self._rpc, *self._portmaps):
+            for program in server.programs.values():
+                for procedure in {p for table in program.versions.values() for p in table if p is not None}:
+                    count = server.calls.get(procedure, 0)
+                    if count:
+                        name = f"{program.name}.{procedure.name}"
+                        calls[name] = calls.get(name, 0) + count
+        return ServerStats(
+            calls=calls,
+            bytes_read=self._context.bytes_read,
+            bytes_written=self._context.bytes_written,
+            connections=len(self._connections),
+            repeated=self._rpc.replies.hits,
+        )
+
+
+def _check_address(text: str, *, allow_wildcard: bool) -> None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{text}: not an IP address", hint="Give one of this machine's, such as 10.0.0.1."
+        ) from None
+    if address.is_unspecified and not allow_wildcard:
+        raise ConfigurationError(
+            f"{text} means every address of this machine", hint="Name the address, or allow it with --allow-wildcard."
+        )
+
+
+def _mappings(nfs: int, portmap: int) -> list[Mapping]:
+    both = ("tcp", "udp")
+    found = [Mapping(program=PORTMAP_PROGRAM, version=v, transport=t, port=portmap) for v in (2, 3, 4) for t in both]
+    found.append(Mapping(program=NFS_PROGRAM, version=3, transport="tcp", port=nfs))
+    found += [Mapping(program=MOUNT_PROGRAM, version=v, transport=t, port=nfs) for v in (1, 3) for t in both]
+    return found

@@ -1,0 +1,73 @@
+"""What a program offers the RPC layer: a table of procedures, and calls that have to wait for the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from labemu_nfs.rpc.auth import Credential
+from labemu_nfs.rpc.message import Body
+from labemu_nfs.xdr import Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a call came from: the peer's IP address, and the transport (`tcp`, `udp`)."""
+
+    address: str
+    transport: str = "tcp"
+
+
+class Job:
+    """Work that blocks and so goes to a thread.
+
+    Args:
+        run: what to do there; it raises OSError and nothing else.
+        finish: makes the results, back in the engine, from the error or None.
+    """
+
+    __slots__ = ("finish", "run")
+
+    def __init__(self, run: Callable[[], object], finish: Callable[[OSError | None], Body]) -> None:
+        self.run = run
+        self.finish = finish
+
+
+Handler = Callable[[Caller, Credential, Decoder], Body | Job]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Procedure:
+    """One procedure.
+
+    Args:
+        name: as the RFC has it.
+        handler: raises XdrError for arguments that do not decode, and nothing else.
+        once: it must not be done twice for one call, so its reply is kept.
+    """
+
+    name: str
+    handler: Handler
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program by number, with a table of procedures for each version.
+
+    Args:
+        number: as assigned.
+        name: for people.
+        versions: procedure tables; a procedure's number is its index, None where there is none.
+        transports: where it may be called.
+    """
+
+    number: int
+    name: str
+    versions: Mapping[int, tuple[Procedure | None, ...]]
+    transports: frozenset[str] = field(default=frozenset({"tcp", "udp"}))
+
+
+def null(caller: Caller, credential: Credential, arguments: Decoder) -> Body:
+    """Procedure 0 of every program: does nothing (RFC 5531 12.1)."""
+    return []

@@ -1,0 +1,260 @@
+"""The RPC engine: calls are found in the table of programs and answered; a connection frames them.
+
+Rules: nothing here knows a socket or a clock. Whoever owns a connection receives into `space()`, says so with `received()`, runs
+the Jobs that come back (in threads or at once), gives their outcome to `complete()`, and sends what `data_to_send()` returns. No input
+raises anything but ProtocolError, upon which the connection must be closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+
+from labemu_nfs.errors import ProtocolError
+from labemu_nfs.limits import MAX_JOBS, MAX_UNSENT
+from labemu_nfs.rpc import message
+from labemu_nfs.rpc.auth import AuthError, Credential, Credentials
+from labemu_nfs.rpc.message import Body, Buffer, Call, RpcVersionError
+from labemu_nfs.rpc.program import Caller, Job, Procedure, Program
+from labemu_nfs.rpc.records import LAST, RecordReader
+from labemu_nfs.rpc.replies import Entry, ReplyCache
+from labemu_nfs.xdr import Decoder, XdrError
+
+_HEAD_SIZE = message.ACCEPTED.size
+_MARKED = Struct(">7I")
+_MARK = Struct(">I")
+_SMALL = 512
+"""Bytes up to which a body's first buffer is put behind the head rather than sent as a buffer of its own."""
+
+
+class Pending:
+    """A call whose Job was begun; the connection that it came on wants its outcome."""
+
+    __slots__ = ("entry", "job", "xid")
+
+    def __init__(self, xid: int, job: Job, entry: Entry | None) -> None:
+        self.xid = xid
+        self.job = job
+        self.entry = entry
+
+
+class RpcServer:
+    """What all connections share: programs, credentials, kept replies, counts.
+
+    Args:
+        programs: what is served.
+        replies: the kept replies, shared with other servers of the same programs where there are any.
+    """
+
+    def __init__(self, programs: Iterable[Program], replies: ReplyCache | None = None) -> None:
+        self.programs = {program.number: program for program in programs}
+        self.replies = ReplyCache() if replies is None else replies
+        self.credentials = Credentials()
+        self.calls: dict[Procedure, int] = {}
+
+    def find(self, call: Call, transport: str) -> Procedure | bytes:
+        """The procedure that is called, or the reply that says why there is none (RFC 5531 9)."""
+        program = self.programs.get(call.program)
+        if program is None or transport not in program.transports:
+            return message.accepted(call.xid, message.PROG_UNAVAIL)
+        table = program.versions.get(call.version)
+        if table is None:
+            return message.program_mismatch(call.xid, min(program.versions), max(program.versions))
+        procedure: Procedure | None = table[call.procedure] if call.procedure < len(table) else None
+        if procedure is None:
+            return message.accepted(call.xid, message.PROC_UNAVAIL)
+        return procedure
+
+    def credential(self, call: Call, procedure: Procedure) -> Credential | bytes:
+        """Who calls, or the reply that refuses the credential."""
+        try:
+            return self.credentials.get(call.credential)
+        except AuthError as error:
+            return message.auth_error(call.xid, message.AUTH_TOOWEAK if error.too_weak else message.AUTH_BADCRED)
+
+    def run(self, call: Call, procedure: Procedure, caller: Caller) -> Body | Job | bytes:
+        """The results of a call, a Job, or a whole reply that refuses it."""
+        credential = self.credential(call, procedure)
+        if isinstance(credential, bytes):
+            return credential
+        self.calls[procedure] = self.calls.get(procedure, 0) + 1
+        try:
+            return procedure.handler(caller, credential, Decoder(call.view, call.at))
+        except XdrError:
+            return message.accepted(call.xid, message.GARBAGE_ARGS)
+
+    def datagram(self, data: bytes, caller: Caller) -> bytes | None:
+        """Answer one message that came as a datagram; None where it deserves no answer."""
+        try:
+            call = Call(memoryview(data))
+        except (ProtocolError, XdrError):
+            return None
+        except RpcVersionError as error:
+            return message.rpc_mismatch(error.xid)
+        procedure = self.find(call, caller.transport)
+        outcome = procedure if isinstance(procedure, bytes) else self.run(call, procedure, caller)
+        if isinstance(outcome, bytes):
+            return outcome
+        if isinstance(outcome, Job):  # no program that is served over UDP has one
+            return message.accepted(call.xid, message.SYSTEM_ERR)
+        return b"".join((message.accepted(call.xid), *outcome))
+
+
+class RpcConnection:
+    """One stream connection.
+
+    Args:
+        server: what is served.
+        caller: the peer.
+    """
+
+    __slots__ = ("_jobs", "_output", "_reader", "_unsent", "caller", "server")
+
+    def __init__(self, server: RpcServer, caller: Caller) -> None:
+        self.server = server
+        self.caller = caller
+        self._reader = RecordReader()
+        self._output: list[Buffer] = []
+        self._unsent = 0
+        self._jobs = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether nothing should be received now: replies must be taken or Jobs completed first."""
+        return self._unsent >= MAX_UNSENT or self._jobs >= MAX_JOBS
+
+    def space(self) -> memoryview:
+        """Where to receive next, while not busy."""
+        return self._reader.space()
+
+    def received(self, size: int, now: float) -> list[Pending]:
+        """`size` bytes were put into `space()`: work on what is whole.
+
+        Returns:
+            the Jobs to run.
+
+        Raises:
+            ProtocolError: the connection must be closed.
+        """
+        self._reader.received(size)
+        return self.proceed(now)
+
+    def receive_data(self, data: Buffer, now: float) -> list[Pending]:
+        """Bytes have come, in whatever portions; as `space` and `received`, with a copy.
+
+        What is beyond the limits waits unread: call it only while not busy, and `proceed` after replies were taken.
+        """
+        pending: list[Pending] = []
+        view = memoryview(data)
+        while view:
+            space = self._reader.space()
+            if not space:
+                raise ProtocolError("more was received than was asked for")
+            size = min(len(space), len(view))
+            space[:size] = view[:size]
+            pending += self.received(size, now)
+            view = view[size:]
+        return pending
+
+    def proceed(self, now: float) -> list[Pending]:
+        """Work on records that have come, until there are none or the connection is busy; returns and raises as `received`."""
+        pending: list[Pending] = []
+        while not self.busy:
+            record = self._reader.next()
+            if record is None:
+                break
+            job = self._answer(record, now)
+            if job is not None:
+                self._jobs += 1
+                pending.append(job)
+        return pending
+
+    def _answer(self, record: memoryview, now: float) -> Pending | None:
+        try:
+            call = Call(record)
+        except RpcVersionError as error:
+            self._put([message.rpc_mismatch(error.xid)])
+            return None
+        except XdrError as error:
+            raise ProtocolError(str(error)) from None
+        procedure = self.server.find(call, self.caller.transport)
+        if isinstance(procedure, bytes):
+            self._put([procedure])
+            return None
+        if procedure.once:
+            return self._answer_once(call, procedure, now)
+        return self._finish(call.xid, self.server.run(call, procedure, self.caller), None)
+
+    def _answer_once(self, call: Call, procedure: Procedure, now: float) -> Pending | None:
+        key = (self.caller.address, bytes(call.view))
+        entry = self.server.replies.find(key)
+        if entry is None:
+            entry = self.server.replies.begin(key, now)
+            return self._finish(call.xid, self.server.run(call, procedure, self.caller), entry)
+        if entry.reply is not None:
+            self._put([entry.reply])
+        elif self not in entry.waiting:
+            entry.waiting.append(self)
+        return None
+
+    def _finish(self, xid: int, outcome: Body | Job | bytes, entry: Entry | None) -> Pending | None:
+        if isinstance(outcome, Job):
+            return Pending(xid, outcome, entry)
+        if entry is None and not isinstance(outcome, bytes):
+            self._put_body(xid, outcome)
+            return None
+        whole = outcome if isinstance(outcome, bytes) else b"".join((message.accepted(xid), *outcome))
+        self._put([whole])
+        if entry is not None:
+            entry.reply = whole
+        return None
+
+    def complete(self, pending: Pending, error: OSError | None, now: float) -> list[RpcConnection]:
+        """A Job is done.
+
+        Args:
+            pending: it.
+            error: what it raised.
+            now: seconds.
+
+        Returns:
+            the connections that have something to send because of it.
+        """
+        self._jobs -= 1
+        body = pending.job.finish(error)
+        entry = pending.entry
+        if entry is None:
+            self._put_body(pending.xid, body)
+            return [self]
+        entry.reply = b"".join((message.accepted(pending.xid), *body))
+        told = [self, *(other for other in entry.waiting if isinstance(other, RpcConnection))]
+        entry.waiting = []
+        for connection in told:
+            connection._put([entry.reply])
+        return told
+
+    def _put(self, whole: Body) -> None:
+        """Send a whole message."""
+        size = sum(map(len, whole))
+        self._output += (_MARK.pack(LAST | size), *whole)
+        self._unsent += size
+
+    def _put_body(self, xid: int, body: Body) -> None:
+        """Send a successful reply with these results, small ones in one buffer."""
+        size = _HEAD_SIZE
+        for part in body:
+            size += len(part)
+        head = _MARKED.pack(LAST | size, xid, message.REPLY, 0, 0, 0, message.SUCCESS)
+        self._unsent += size
+        if body and len(body[0]) <= _SMALL:
+            self._output.append(head + body[0])
+            if len(body) > 1:
+                self._output += body[1:]
+        else:
+            self._output.append(head)
+            self._output += body
+
+    def data_to_send(self) -> list[Buffer]:
+        """The replies made since the last call, in order; they count as sent, so let `proceed` wait until they really are."""
+        output, self._output, self._unsent = self._output, [], 0
+        return output
