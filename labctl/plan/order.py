@@ -58,6 +58,9 @@ class Operation:
         return self.step.unit
 
 
+_BARRIER = ""
+
+
 def _removal(unit_id: str) -> str:
     return f"delete:{unit_id}"
 
@@ -85,8 +88,10 @@ def operations(steps: Iterable[Step]) -> Sequence[Operation]:
         _updates_first(step, by_unit, requires)
     early = _early_removals(requires)
     after = {key: () if key.startswith("delete:") else early for key in requires}
-    order = ordered({key: (*needed, *after[key]) for key, needed in requires.items()})
-    return [_operation(key, by_unit, requires, after[key]) for key in order]
+    # One node stands for the barrier of rule 5: edges from each making to each removal would be many.
+    edges = {key: (*needed, _BARRIER) if after[key] else tuple(needed) for key, needed in requires.items()}
+    order = ordered({**edges, _BARRIER: early})
+    return [_operation(key, by_unit, requires, after[key]) for key in order if key != _BARRIER]
 
 
 def in_order(steps: Sequence[Step]) -> tuple[Step, ...]:
