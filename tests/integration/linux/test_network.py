@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from labctl.testing.users import OrdinaryUser
 
 from labctl.errors import ExitCode
 from labctl.linux.configure import Configured, configure
@@ -15,6 +14,7 @@ from labctl.linux.links import Bridge, End, Veth, ensure_bridges, ensure_veths, 
 from labctl.linux.namespaces import create_many, delete_many, exists, run_in
 from labctl.linux.sockets import SocketPool
 from labctl.linux.taps import Tap, ensure_taps
+from labctl.testing.users import OrdinaryUser
 
 SCENARIO = Path(__file__).with_name("scenario.py")
 

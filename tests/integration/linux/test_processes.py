@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from labctl.testing.users import OrdinaryUser
 
 from labctl.errors import MissingToolError, NotRunningError
 from labctl.linux import cgroups, processes, userns
 from labctl.linux.namespaces import create_many, delete_many
 from labctl.linux.processes import ProcessId
+from labctl.testing.users import OrdinaryUser
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -33,7 +33,7 @@ def test_a_process_is_detached_logged_and_ended(tmp_path: Path) -> None:
         until(lambda: log.read_text().count("\n") == 3)
         assert log.read_text() == f"out\nerr\n{tmp_path}\n"
         assert os.getsid(process.pid) == process.pid
-        assert os.readlink(f"/proc/{process.pid}/fd/0") == os.devnull
+        assert str(Path(f"/proc/{process.pid}/fd/0").readlink()) == os.devnull
         assert processes.alive(process)
     finally:
         processes.terminate([process])
