@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 from labctl.agent.application import AgentApplication, Publisher
 from labctl.agent.bus import EventBus
 from labctl.agent.config import AgentConfig
-from labctl.agent.wire import ErrorsMiddleware, with_keep_alive
+from labctl.agent.local import LISTEN_BACKLOG, listening
+from labctl.agent.stream import with_keep_alive
+from labctl.agent.wire import ErrorsMiddleware
 
 if TYPE_CHECKING:
     import uvicorn
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
 SHUTDOWN_GRACE = 2
 """Seconds that open requests get to finish after SIGTERM."""
-
-LISTEN_BACKLOG = 128
 
 ApplicationFactory = Callable[[AgentConfig, Publisher], AgentApplication]
 
@@ -71,7 +71,7 @@ async def serve_agent(config: AgentConfig, factory: ApplicationFactory, *, stop:
     await application.start()
     try:
         app = build_app(config, bus, application)
-        with _unix_socket(config.socket) as local, _network_socket(config) as remote:
+        with listening(config.socket) as local, _network_socket(config) as remote:
             await _serve(app, config, bus, stop, local, remote)
     finally:
         await application.stop()
@@ -160,23 +160,6 @@ def _server(app: ASGIApp, tls: AgentConfig | None) -> uvicorn.Server:
     if tls is not None:
         config.ssl = server_context(certificate=tls.certificate, key=tls.key, authority=tls.authority)
     return Server(config)
-
-
-@contextlib.contextmanager
-def _unix_socket(path: Path) -> Iterator[socket.socket]:
-    """A listening unix socket that only its owner may use, removed at the end."""
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        # fchmod before bind: there is no moment at which others could connect.
-        os.fchmod(sock.fileno(), 0o600)
-        sock.bind(str(path))
-        path.chmod(0o600)
-        sock.listen(LISTEN_BACKLOG)
-        sock.setblocking(False)
-        try:
-            yield sock
-        finally:
-            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

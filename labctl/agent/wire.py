@@ -2,16 +2,15 @@
 
 Rule: a LabError travels whole (message, hint, exit code) and comes out at the other end as a LabError of the same class; anything
 else is a bug of ours and travels as nothing but an identifier, under which the log has the traceback. A stream is NDJSON: one JSON
-object a line, and a keep-alive line (`{}`) whenever a second went by without one, so that silence means that the peer is gone.
+object a line, and `{}` to keep it alive (labctl.agent.stream). The command line imports this at every start: no asyncio here.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labctl import errors
@@ -21,11 +20,6 @@ from labctl.model.json import Json, JsonObject
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-KEEP_ALIVE_INTERVAL = 1.0
-"""Seconds; three missed lines make a peer "not responding", so a cut network shows within about three seconds."""
-
-KEEP_ALIVE_LINE = b"{}\n"
 
 STATUS: Mapping[ExitCode, int] = {
     ExitCode.FAILED: 422,
@@ -91,36 +85,6 @@ def as_lab_error(error: BaseException, where: str) -> LabError:
 def line(value: Json) -> bytes:
     """One NDJSON line."""
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
-
-
-async def with_keep_alive(
-    values: AsyncGenerator[Json, None], *, interval: float = KEEP_ALIVE_INTERVAL
-) -> AsyncIterator[bytes]:
-    """The lines of a stream, with a keep-alive line whenever `interval` seconds went by without one."""
-    upcoming: asyncio.Task[Json] | None = None
-    try:
-        while True:
-            upcoming = upcoming or asyncio.ensure_future(_next(values))
-            done, _ = await asyncio.wait({upcoming}, timeout=interval)
-            if not done:
-                yield KEEP_ALIVE_LINE
-                continue
-            try:
-                value = upcoming.result()
-            except StopAsyncIteration:
-                return
-            finally:
-                upcoming = None
-            yield line(value)
-    finally:
-        if upcoming is not None:
-            upcoming.cancel()
-            await asyncio.wait({upcoming})
-        await values.aclose()
-
-
-async def _next(values: AsyncIterator[Json]) -> Json:
-    return await anext(values)
 
 
 class ErrorsMiddleware:

@@ -1,0 +1,53 @@
+"""`labctl plan`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from labctl.cli import options
+from labctl.cli.naming import lab_name
+from labctl.cli.output import print_json, write
+from labctl.cli.source import read_topology
+from labctl.cli.target import home_of
+
+app = typer.Typer(add_completion=False)
+
+EPILOG = """Examples:
+
+  labctl plan lab.toml                     what `labctl up lab.toml` would do now
+
+  labctl plan lab.toml --json | jq .steps
+"""
+
+SIGNS = {"create": "+", "delete": "-", "update": "~", "replace": "±", "power-cycle": "!"}
+"""What stands in front of each kind of step."""
+
+
+@app.command(epilog=EPILOG)
+def plan(
+    topology: options.Topology,
+    name: options.Name = None,
+    restart: Annotated[bool, typer.Option("--restart", help="As if `up` had --restart.")] = False,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Show what `up` would do; nothing is touched. A lab that does not run is planned from nothing."""
+    source = read_topology(topology)
+    lab = lab_name(source, name)
+    from labctl.daemon.planning import plan_for
+
+    answer = plan_for(home_of(home), lab, source.text, source.path, restart=restart)
+    if json:
+        print_json(answer)
+        return
+    _render(answer, lab)
+
+
+def _render(answer: dict[str, Any], lab: str) -> None:
+    steps = answer["steps"]
+    for step in steps:
+        reason = f"  ({step['reason']})" if step.get("reason") else ""
+        write(f"{SIGNS.get(step['action'], '*')} {step['unit']}{reason}")
+    write(f"lab {lab}: {len(steps)} steps" if steps else f"lab {lab}: nothing to do")
