@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,17 +21,16 @@ from labctl.agent.application import AgentApplication, Publisher
 from labctl.agent.bus import EventBus
 from labctl.agent.config import AgentConfig
 from labctl.agent.local import LISTEN_BACKLOG, listening
+from labctl.agent.logfile import log_to_stderr
+from labctl.agent.serve import serve, stopped_by_signals
 from labctl.agent.stream import with_keep_alive
+from labctl.agent.tls import server_context
 from labctl.agent.wire import ErrorsMiddleware
 
 if TYPE_CHECKING:
-    import uvicorn
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
-
-SHUTDOWN_GRACE = 2
-"""Seconds that open requests get to finish after SIGTERM."""
 
 ApplicationFactory = Callable[[AgentConfig, Publisher], AgentApplication]
 
@@ -47,9 +44,7 @@ def run_agent(config_path: Path, factory: ApplicationFactory) -> None:
         config_path: the configuration file (labctl.agent.config.AgentConfig as JSON).
         factory: makes the agent's own part; called on the running loop's thread before the loop serves anything.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    log_to_stderr()
     config = AgentConfig.model_validate_json(config_path.read_bytes())
     asyncio.run(serve_agent(config, factory))
 
@@ -64,15 +59,14 @@ async def serve_agent(config: AgentConfig, factory: ApplicationFactory, *, stop:
     """
     bus = EventBus(config.node)
     application = factory(config, bus)
-    if stop is None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop or stopped_by_signals()
     await application.start()
     try:
         app = build_app(config, bus, application)
         with listening(config.socket) as local, _network_socket(config) as remote:
-            await _serve(app, config, bus, stop, local, remote)
+            tls = server_context(certificate=config.certificate, key=config.key, authority=config.authority)
+            log.info("serving %s on %s:%d", config.node, config.address, config.port)
+            await serve(app, [(local, None), (remote, tls)], stop, stopping=bus.close)
     finally:
         await application.stop()
 
@@ -106,60 +100,6 @@ def build_app(config: AgentConfig, bus: EventBus, application: AgentApplication)
 
     routes = [Route("/v1/heartbeat", heartbeat), Route("/v1/events", events), *application.routes()]
     return Starlette(routes=routes, middleware=[Middleware(ErrorsMiddleware, where=f"agent {config.node}")])
-
-
-async def _serve(
-    app: ASGIApp,
-    config: AgentConfig,
-    bus: EventBus,
-    stop: asyncio.Event,
-    local: socket.socket,
-    remote: socket.socket,
-) -> None:
-    servers = [_server(app, None), _server(app, config)]
-    serving = [
-        asyncio.ensure_future(server.serve(sockets=[sock]))
-        for server, sock in zip(servers, (local, remote), strict=True)
-    ]
-    stopping = asyncio.ensure_future(stop.wait())
-    log.info("serving %s on %s:%d", config.node, config.address, config.port)
-    try:
-        await asyncio.wait({*serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        bus.close()
-        for server in servers:
-            server.should_exit = True
-        await asyncio.gather(*serving)
-
-
-def _server(app: ASGIApp, tls: AgentConfig | None) -> uvicorn.Server:
-    """A uvicorn server that leaves signals alone; with mutual TLS where `tls` is given."""
-    import uvicorn
-
-    from labctl.agent.tls import server_context
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield  # two servers share one process: serve_agent listens to the signals
-
-    config = uvicorn.Config(
-        app,
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_GRACE,
-    )
-    config.load()
-    if tls is not None:
-        config.ssl = server_context(certificate=tls.certificate, key=tls.key, authority=tls.authority)
-    return Server(config)
 
 
 @contextlib.contextmanager

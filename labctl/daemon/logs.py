@@ -38,6 +38,8 @@ async def follow_lines(path: Path, *, lines: int, follow: bool) -> AsyncGenerato
         rest = b""
         while follow:
             changed.clear()
+            if os.fstat(file.fileno()).st_size < file.tell():
+                file.seek(0)  # emptied at its limit (labctl.agent.logfile)
             while chunk := file.read(READ_SIZE):
                 *whole, rest = (rest + chunk).split(b"\n")
                 for text in whole:
