@@ -71,8 +71,8 @@ def console(
 def _join(line: socket.socket, keys: int, screen: int) -> None:
     """Move bytes both ways until the user leaves, the input ends, or the line closes."""
     while True:
-        ready, _, _ = select.select([line, keys], [], [])
-        if line in ready:
+        ready, _, _ = select.select([line.fileno(), keys], [], [])
+        if line.fileno() in ready:
             data = line.recv(READ_SIZE)
             if not data:
                 return

@@ -47,5 +47,5 @@ def _line(entry: dict[str, Any]) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(float(entry.get("time", 0))))
     properties = entry.get("properties") or {}
     rest = " ".join(f"{key}={value}" for key, value in properties.items() if key not in KNOWN)
-    parts = (clock, entry.get("event"), entry.get("resource"), entry.get("message"), rest)
+    parts = (clock, entry.get("event"), properties.get("resource"), properties.get("message"), rest)
     return "  ".join(str(part) for part in parts if part)

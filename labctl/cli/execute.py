@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
 
@@ -63,7 +64,7 @@ def exec(
     item = find_enterable(client, node)
     if item.get("guest"):
         _in_guest(client, item, words, json)
-    enter_node(client, str(item["node"]))
+    words = enter_node(client, str(item["node"]), words)
     if json:
         _captured(words)
     _become(words)
@@ -87,16 +88,18 @@ def shell(
     if json:
         print_json(client.get(f"/v1/nodes/{quote(str(item['node']))}"))
         return
-    enter_node(client, str(item["node"]))
     os.environ["PS1"] = f"{client.lab}/{node} \\w \\$ "
     os.environ["LABCTL_SHELL"] = f"{client.lab}/{node}"
     path = os.environ.get("SHELL", "/bin/sh")
     # bash reads PS1 from its start-up files only; --norc keeps ours.
-    _become([path, "--norc"] if path.endswith("/bash") else [path])
+    words = [path, "--norc"] if path.endswith("/bash") else [path]
+    _become(enter_node(client, str(item["node"]), words))
 
 
-def enter_node(client: DaemonClient, node: str) -> None:
-    """Move this process into a node's cgroup and namespaces. There is no way back: call it right before the command.
+def enter_node(client: DaemonClient, node: str, words: list[str]) -> list[str]:
+    """Move this process into a node's cgroup and network namespace; returns the command to become.
+
+    There is no way back: call it right before the command. Rootless, it is nsenter that enters, since the user namespace comes first.
 
     Raises:
         LabError: the node is gone, or entering it is not allowed.
@@ -106,10 +109,12 @@ def enter_node(client: DaemonClient, node: str) -> None:
     place = client.get(f"/v1/nodes/{quote(node)}")
     _join_cgroup(place.get("cgroup"))
     if place.get("holder"):
-        from labctl.linux.userns import join_holder
+        from labctl.linux.processes import ProcessId
+        from labctl.linux.userns import enter_command
 
-        join_holder(int(place["holder"]))
-    namespaces.enter(place["network"])
+        return enter_command(ProcessId(**place["holder"]), ["nsenter", f"--net={place['network']}", "--", *words])
+    namespaces.enter(Path(place["network"]))
+    return words
 
 
 def _join_cgroup(folder: str | None) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from labctl.cli.source import Source
 from labctl.errors import UsageError
-
-NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-"""Names of labs go into names of folders, namespaces and certificates."""
+from labctl.topology.names import MAX_LAB_NAME, NAME, NAME_RULE
 
 
 def lab_name(source: Source, name: str | None) -> str:
@@ -24,10 +22,9 @@ def lab_name(source: Source, name: str | None) -> str:
         UsageError: `name` will not do as a name.
     """
     if name is not None:
-        if not NAME.fullmatch(name):
+        if not _suits(name):
             raise UsageError(
-                f'"{name}" will not do as a lab\'s name',
-                hint="lower-case letters, digits and dashes; at most 32, a letter first",
+                f'"{name}" cannot be the name of a lab', hint=f"{NAME_RULE}; {MAX_LAB_NAME} characters at most"
             )
         return name
     try:
@@ -35,7 +32,11 @@ def lab_name(source: Source, name: str | None) -> str:
     except tomllib.TOMLDecodeError:
         lab = {}
     found = lab.get("name") if isinstance(lab, dict) else None
-    if isinstance(found, str) and NAME.fullmatch(found):
+    if isinstance(found, str) and _suits(found):
         return found
-    fallback = re.sub(r"[^a-z0-9-]+", "-", Path(source.path).stem.lower()).strip("-")[:32]
-    return fallback if NAME.fullmatch(fallback) else "lab"
+    fallback = re.sub(r"[^a-z0-9-]+", "-", Path(source.path).stem.lower()).strip("-")[:MAX_LAB_NAME]
+    return fallback if _suits(fallback) else "lab"
+
+
+def _suits(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and len(name) <= MAX_LAB_NAME

@@ -10,6 +10,7 @@ from labctl.cli import options
 from labctl.cli.naming import lab_name
 from labctl.cli.output import print_json, write
 from labctl.cli.source import read_topology
+from labctl.cli.summary import print_lines
 from labctl.cli.target import home_of
 
 app = typer.Typer(add_completion=False)
@@ -20,9 +21,6 @@ EPILOG = """Examples:
 
   labctl plan lab.toml --json | jq .steps
 """
-
-SIGNS = {"create": "+", "delete": "-", "update": "~", "replace": "±", "power-cycle": "!"}
-"""What stands in front of each kind of step."""
 
 
 @app.command(epilog=EPILOG)
@@ -46,8 +44,6 @@ def plan(
 
 
 def _render(answer: dict[str, Any], lab: str) -> None:
-    steps = answer["steps"]
-    for step in steps:
-        reason = f"  ({step['reason']})" if step.get("reason") else ""
-        write(f"{SIGNS.get(step['action'], '*')} {step['unit']}{reason}")
-    write(f"lab {lab}: {len(steps)} steps" if steps else f"lab {lab}: nothing to do")
+    print_lines(answer)
+    steps = len(answer["steps"])
+    write(f"lab {lab}: {steps} steps" if steps else f"lab {lab}: nothing to do")

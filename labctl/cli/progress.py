@@ -85,12 +85,15 @@ class _Live:
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress = progress
         self._task = task
+        self._started = 0
 
     def show(self, entry: dict[str, Any]) -> None:
         step = entry.get("progress", {})
         text = describe(entry, whole=False)
-        if isinstance(step, dict) and isinstance(step.get("total"), int):
-            self._progress.update(self._task, total=step["total"], completed=step.get("done", 0))
+        phase = step.get("phase") if isinstance(step, dict) else None
+        self._started += phase == "started"
+        if phase in ("done", "failed", "skipped"):
+            self._progress.update(self._task, total=max(self._started, 1), advance=1)
         if text:
             self._progress.update(self._task, description=text)
 
@@ -116,13 +119,19 @@ def describe(entry: dict[str, Any], *, whole: bool = True) -> str:
 
     Args:
         entry: the object.
-        whole: with the count of steps in front.
+        whole: whether each one stays to be read, so that a step need not be told both when it begins and when it ends.
     """
     if "waiting" in entry:
         return str(entry["waiting"])
     step = entry.get("progress")
     if not isinstance(step, dict):
         return ""
-    words = [str(step[key]) for key in ("action", "unit", "message") if step.get(key)]
-    count = f"[{step['done']}/{step['total']}] " if whole and "done" in step and "total" in step else ""
-    return count + " ".join(words) if words else ""
+    phase, verb, unit, message = (str(step.get(key) or "") for key in ("phase", "verb", "unit", "message"))
+    text = {
+        "started": f"{verb} {unit}",
+        "done": f"{verb} {unit}: done",
+        "failed": f"{verb} {unit}: failed: {message}",
+        "skipped": f"{verb} {unit}: skipped, {message}",
+        "at": f"{verb} {unit}: {message}",
+    }.get(phase, "")
+    return "" if whole and phase == "started" else text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def read_topology(name: str) -> Source:
     """Find and read a topology. A file wins over an example of the same name.
 
     Raises:
-        UsageError: there is neither.
+        LabError: there is neither.
     """
     if name == "-":
         return Source(text=sys.stdin.read(), path="<stdin>")
@@ -41,15 +40,7 @@ def read_topology(name: str) -> Source:
 
 
 def _example(name: str) -> Path:
-    from labctl.model.suggest import did_you_mean
     from labctl.plugin.loader import load_plugins
+    from labctl.topology.load import find_topology
 
-    folders: Sequence[Path] = load_plugins().topologies
-    examples = {file.stem: file for folder in folders for file in sorted(folder.glob("*.toml"))}
-    found = examples.get(name.removesuffix(".toml")) if "/" not in name else None
-    if found is None:
-        raise UsageError(
-            f"there is no file {name} and no shipped topology of that name",
-            hint=did_you_mean(name, examples, what="the shipped topologies"),
-        )
-    return found
+    return find_topology(name, load_plugins())

@@ -7,6 +7,17 @@ from typing import Any
 
 from labctl.cli.output import pairs, print_table, write
 
+SIGNS = {
+    "add": "+",
+    "remove": "-",
+    "change": "~",
+    "replace": "±",
+    "repair": "+",
+    "deferred": "!",
+    "not responding": "?",
+}
+"""What stands in front of each line of a plan."""
+
 SUGGESTIONS = 5
 """How many commands `up` suggests."""
 
@@ -23,6 +34,15 @@ def print_summary(status: dict[str, Any], *, changed: bool) -> None:
         width = max(len(command) for command, _ in suggestions)
         for command, meaning in suggestions:
             write(f"  {command.ljust(width)}  {meaning}")
+
+
+def print_lines(report: dict[str, Any]) -> None:
+    """What was done to each resource, or would be; and what waits."""
+    for line in report.get("lines", []):
+        text = f" ({line['text']})" if line.get("text") else ""
+        write(f"{SIGNS.get(line['action'], '*')} {line['resource']}: {line['action']}{text}")
+    if report.get("deferred"):
+        write("some of it needs a power-cycle: `up --restart` does it")
 
 
 def print_resources(status: dict[str, Any]) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from labctl.cli import options
-from labctl.cli.output import print_json, write
+from labctl.cli.output import note, print_json
 from labctl.cli.progress import watch
 from labctl.cli.source import Source, read_topology
-from labctl.cli.summary import print_summary
+from labctl.cli.summary import print_lines, print_summary
 from labctl.cli.target import home_of
 from labctl.daemon.client import DaemonClient
 
@@ -42,7 +42,7 @@ def up(
     """
     source = read_topology(topology)
     client = _daemon(source, name, home)
-    body = {"topology": source.text, "path": source.path, "restart": restart}
+    body: dict[str, bool | str] = {"topology": source.text, "path": source.path, "restart": restart}
     report = watch(client.stream("POST", "/v1/up", body), lab=client.lab, what="up", json_lines=json)
     _render(client, report, json)
 
@@ -59,6 +59,7 @@ def _render(client: DaemonClient, report: dict[str, Any], json: bool) -> None:
     if json:
         print_json({"report": report, "status": status})
         return
-    for line in report.get("messages", []):
-        write(str(line))
-    print_summary(status, changed=bool(report.get("changed", True)))
+    for warning in report.get("warnings", []):
+        note(f"warning: {warning}")
+    print_lines(report)
+    print_summary(status, changed=not report.get("nothing_to_do"))

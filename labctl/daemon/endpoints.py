@@ -178,7 +178,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         method="GET",
         path="/v1/nodes/{node}",
         summary="How to enter a node: its namespaces' files.",
-        answer=record({"node": TEXT, "network": TEXT}, {"holder": {"type": ["integer", "null"]}}),
+        answer=record(
+            {"node": TEXT, "network": TEXT},
+            {"cgroup": {"type": ["string", "null"]}, "holder": {"type": ["object", "null"]}},
+        ),
     ),
     Endpoint(
         name="openapi",

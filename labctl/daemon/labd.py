@@ -117,6 +117,7 @@ class Daemon:
 
     def _leave_nothing(self) -> None:
         self._cgroups.remove()
+        self._surroundings.release()
         folder = self._paths.directory
         last = {self._paths.journal.name, "labd.lock", "launch.lock", "holder.json"}
         for entry in folder.iterdir():
@@ -127,7 +128,6 @@ class Daemon:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.parent.rmdir()  # only where no other lab is left
-        self._surroundings.release()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.daemon.client import DaemonClient
+from labctl.daemon.surroundings import Surroundings
 from labctl.errors import LabError, NotRunningError, TimedOutError
 from labctl.runtime.paths import LabPaths
 
@@ -148,8 +149,6 @@ def _launch_lock(paths: LabPaths) -> Iterator[None]:
 
 
 def _start(paths: LabPaths) -> None:
-    from labctl.daemon.surroundings import Surroundings
-
     surroundings = Surroundings.of(paths)
     reading, writing = os.pipe2(os.O_CLOEXEC)
     try:
@@ -160,7 +159,7 @@ def _start(paths: LabPaths) -> None:
         _await_ready(paths, pipe.fileno(), pid)
 
 
-def _spawn(paths: LabPaths, surroundings: Any, writing: int) -> int:
+def _spawn(paths: LabPaths, surroundings: Surroundings, writing: int) -> int:
     argv = [sys.executable, "-m", DAEMON_MODULE, "--lab", paths.lab, "--home", str(paths.home)]
     argv = surroundings.wrap([*argv, *(["--rootless"] if surroundings.rootless else [])])
     ready = 3

@@ -11,6 +11,7 @@ from labctl.contracts.network import LABD_NODE
 from labctl.daemon.cgroups import NodeCgroups
 from labctl.daemon.operations import Report
 from labctl.errors import NotRunningError
+from labctl.linux.processes import ProcessId
 from labctl.model.address import Address
 from labctl.model.inventory import ManagedObject
 from labctl.model.json import Json, JsonObject
@@ -31,10 +32,12 @@ class LabService:
         agents: its agents.
         paths: its places.
         cgroups: its nodes' cgroups.
-        holder: the pid of the process that holds its user namespace, or None as root.
+        holder: the process that holds its user namespace, or None as root.
     """
 
-    def __init__(self, lab: Lab, agents: Agents, paths: LabPaths, cgroups: NodeCgroups, holder: int | None) -> None:
+    def __init__(
+        self, lab: Lab, agents: Agents, paths: LabPaths, cgroups: NodeCgroups, holder: ProcessId | None
+    ) -> None:
         self._lab = lab
         self._agents = agents
         self._paths = paths
@@ -137,7 +140,7 @@ class LabService:
             "node": name,
             "network": str(self._lab.services.namespace(name)),
             "cgroup": str(cgroup) if cgroup else None,
-            "holder": self._holder,
+            "holder": vars(self._holder) if self._holder else None,
         }
 
     def log_file(self, node: str) -> Path:
