@@ -51,6 +51,7 @@ class Daemon:
         self._events = LabEvents(paths.lab)
         self._cgroups = NodeCgroups(paths.lab)
         self._surroundings = Surroundings.recorded(paths, rootless=rootless)
+        self._agents: Agents  # it needs the services, and they need it
         services = LabServices(
             paths=paths,
             lab=paths.info(rootless=rootless),

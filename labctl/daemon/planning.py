@@ -25,7 +25,7 @@ def plan_for(home: Path, lab: str, topology: str, path: str, *, restart: bool) -
         LabError: labd refused, or the lab's journal is there without a labd.
     """
     if lab in running_labs(home) or lab in known_labs(home):
-        body = {"topology": topology, "path": path, "restart": restart}
+        body: dict[str, bool | str] = {"topology": topology, "path": path, "restart": restart}
         return dict(connect(home, lab).post("/v1/plan", body))
     return _from_nothing(LabPaths(home, lab), topology, path)
 
