@@ -1,0 +1,245 @@
+"""A lab on a fake world: convergence, restarts, actions, what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from labctl.agent.client import AgentUnreachableError
+from labctl.errors import LabError, NotRunningError
+from labctl.model.unit import Health, Observation, RecordedUnit
+from labctl.runtime.executor import Progress
+from labctl.runtime.lab import Lab
+from labctl.runtime.report import ChangeError, Report
+from labctl.testing.lab import open_lab
+from labctl.testing.world import FakeHandler, FakeWorld
+from labctl.topology.errors import TopologyError
+
+from .sample_lab import KINDS, ONE, OTHER, address_of, desired, handlers, lab_on
+
+
+@pytest.fixture
+def world() -> FakeWorld:
+    return FakeWorld()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, world: FakeWorld) -> Iterator[Lab]:
+    made = lab_on(tmp_path, world)
+    yield made
+    made.journal.close()
+
+
+async def up(lab: Lab, text: str, *, restart: bool = False) -> Report:
+    report = await lab.up(lab.load(text, "t.toml"), restart=restart)
+    report.raise_failures()
+    return report
+
+
+async def test_a_second_up_does_nothing_and_says_so(lab: Lab, world: FakeWorld) -> None:
+    assert [str(line) for line in (await up(lab, ONE)).lines] == [
+        "switch.sw1: add",
+        "host.esx1: add",
+        "host.esx2: add",
+        "vm.web1: add",
+        "vm.db1: add",
+    ]
+    world.calls.clear()
+    transactions = len(lab.journal.records())
+    report = await up(lab, ONE)
+    assert report.nothing_to_do
+    assert not report.lines
+    assert not world.calls
+    assert len(lab.journal.records()) == transactions
+
+
+async def test_an_edited_file_changes_just_what_differs(lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    report = await up(lab, OTHER)
+    assert sorted(str(line) for line in report.lines) == [
+        "host.esx1: change (cpus 1 → 4)",
+        "host.esx2: remove",
+        "host.esx3: add",
+        "switch.sw1: change (mtu 1500 → 9000)",
+        "vm.app1: add",
+        "vm.db1: remove",
+        "vm.web1: deferred (memory 128 MiB → 256 MiB needs a power-cycle (use --restart))",
+    ]
+    assert report.deferred
+    assert world.things["vm:web1"]["memory"] == 128 * 2**20
+    await up(lab, OTHER, restart=True)
+    assert world.things == desired(lab, OTHER)
+
+
+async def test_choices_stay_when_the_file_grows_at_its_top(lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    before = {name: world.things[f"link:{name}"] for name in ("esx1", "esx2")}
+    await up(lab, ONE.replace('[host."esx', '[host.new]\nswitch = "sw1"\n[host."esx'))
+    assert {name: world.things[f"link:{name}"] for name in ("esx1", "esx2")} == before
+
+
+async def test_what_vanished_is_made_again_and_nothing_else(lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    world.lose("vm:web1")
+    world.calls.clear()
+    report = await up(lab, ONE)
+    assert world.calls == ["create vm:web1"]
+    assert [str(line) for line in report.lines] == ["vm.web1: repair (is missing)"]
+
+
+async def test_behind_an_agent_that_comes_back_everything_is_looked_at_again(lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    world.lose("agent:esx1")
+    world.lose("vm:web1")
+
+    async def observe(services: object, units: Sequence[RecordedUnit]) -> dict[str, Observation]:
+        dead = "agent:esx1" not in world.things
+        return {
+            each.unit.id: Observation(
+                health=Health.UNREACHABLE if dead else Health.OK if each.unit.id in world.things else Health.MISSING
+            )
+            for each in units
+        }
+
+    lab.plugins.handlers["vm"].observe = observe  # type: ignore[method-assign,assignment]
+    world.calls.clear()
+    report = await up(lab, ONE)
+    assert world.calls == ["create agent:esx1", "create vm:web1"]
+    assert report.unreachable == ()
+
+
+async def test_a_restarted_labd_knows_the_lab_from_the_journal(tmp_path: Path, lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    again = lab_on(tmp_path, world)
+    again.restore()
+    assert again.description(address_of("host.esx1")).summary == "1 CPUs"
+    shown = again.view.inventory.get("vm.web1")
+    assert shown is not None
+    assert shown.properties["state"] == "running"
+    again.journal.close()
+
+
+async def test_down_needs_no_topology_and_leaves_nothing(tmp_path: Path, lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    again = lab_on(tmp_path, world)
+    (await again.down()).raise_failures()
+    assert world.things == {}
+    assert again.journal.topology is None
+    assert again.view.inventory.objects() == ()
+    again.journal.close()
+
+
+async def test_down_keeps_persistent_data_unless_it_purges(lab: Lab) -> None:
+    kept = lab.info.data_directory / "disk"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("precious")
+    await up(lab, ONE)
+    await lab.down()
+    assert kept.read_text() == "precious"
+    await lab.down(purge=True)
+    assert not kept.exists()
+
+
+async def test_down_without_the_plugin_says_so_and_removes_the_rest(tmp_path: Path, lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    fewer = [handler for handler in handlers(world) if handler.type != "disk"]
+    again = open_lab(tmp_path, KINDS, list(fewer))
+    world.needs.clear()
+    report = await again.down()
+    assert {failure.unit for failure in report.failures} == {"disk:web1", "disk:db1"}
+    assert "plugin doctor" in str(report.failures[0].hint)
+    assert set(world.things) == {"disk:web1", "disk:db1"}
+    again.journal.close()
+
+
+async def test_down_of_a_dead_node_lets_go_of_what_died_with_it(lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    world.broken["vm:web1"] = AgentUnreachableError("esx1 does not respond")
+    world.needs.pop("vm:web1")
+    report = await lab.down()
+    assert not report.failures
+    assert not lab.journal.units
+    assert "lost with its node" in {record.transition for record in lab.journal.records()}
+
+
+async def test_failures_are_one_error_with_all_of_them_and_the_next_up_goes_on(lab: Lab, world: FakeWorld) -> None:
+    world.broken = {"agent:esx1": LabError("port taken", hint="free it"), "disk:db1": ZeroDivisionError("oops")}
+    report = await lab.up(lab.load(ONE, "t.toml"))
+    with pytest.raises(ChangeError) as caught:
+        report.raise_failures()
+    assert str(caught.value).splitlines() == [
+        "host.esx1: cannot create agent:esx1: port taken",
+        "vm.db1: cannot create disk:db1: ZeroDivisionError: oops",
+    ]
+    assert caught.value.hint == "free it"
+    world.broken.clear()
+    await up(lab, ONE)
+    assert world.things == desired(lab, ONE)
+
+
+async def test_two_changes_at_once_happen_one_after_the_other(lab: Lab, world: FakeWorld) -> None:
+    await asyncio.gather(up(lab, ONE), up(lab, OTHER, restart=True))
+    assert world.things == desired(lab, OTHER)
+    assert not lab.changing
+
+
+async def test_a_topology_that_cannot_be_compiled_touches_nothing(lab: Lab, world: FakeWorld) -> None:
+    with pytest.raises(TopologyError):
+        await up(lab, ONE.replace('host = "esx2"', 'host = "esx9"'))
+    assert not world.calls
+    assert lab.journal.topology is None
+
+
+async def test_progress_is_told_with_what_a_long_step_is_at(tmp_path: Path, world: FakeWorld) -> None:
+    class Slow(FakeHandler):
+        async def create(self, services, units):  # type: ignore[no-untyped-def]
+            services.progress(units[0].id, "half way")
+            return await super().create(services, units)
+
+    mine = [handler for handler in handlers(world) if handler.type != "vm"]
+    lab = open_lab(tmp_path / "slow", KINDS, [*mine, Slow("vm", world)])
+    heard: list[Progress] = []
+    await lab.up(lab.load(ONE, "t.toml"), watcher=heard.append)
+    told = [(each.phase, each.message) for each in heard if each.unit == "vm:web1"]
+    assert told == [("started", ""), ("at", "half way"), ("done", "")]
+    lab.journal.close()
+
+
+async def test_an_action_runs_with_the_labs_services_and_is_followed_by_a_look(lab: Lab, world: FakeWorld) -> None:
+    await up(lab, ONE)
+    events = lab.events.follow()
+    await anext(events)
+    world.health["vm:web1"] = Health.STOPPED
+    answer = await lab.act(address_of("vm.web1"), "stop", {"force": True})
+    assert answer == {"units": ["disk:web1", "vm:web1"], "force": True}
+    shown = lab.view.inventory.get("vm.web1")
+    assert shown is not None
+    assert shown.properties["state"] == "stopped"
+    await events.aclose()
+
+
+async def test_unknown_resources_and_actions_suggest_the_nearest(lab: Lab) -> None:
+    await up(lab, ONE)
+    with pytest.raises(NotRunningError, match='no vm named "wbe1"') as resource:
+        await lab.act(address_of("vm.wbe1"), "stop", {})
+    assert resource.value.hint == 'did you mean "web1"?'
+    with pytest.raises(LabError, match='no action "stpo"') as action:
+        await lab.act(address_of("vm.web1"), "stpo", {})
+    assert action.value.hint == 'did you mean "stop"?'
+
+
+async def test_an_agent_that_stops_answering_shows_and_is_told_once(lab: Lab) -> None:
+    await up(lab, ONE)
+    revision = lab.view.inventory.revision
+    events = lab.events.follow(since=0)
+    await anext(events)
+    for answers in (True, False, False):
+        lab.agent_answers("esx1", answers, "no answer for 3 s")
+    told = [await anext(events), await anext(events)]
+    assert [entry["event"] for entry in told if isinstance(entry, dict)] == ["agent.connected", "agent.lost"]
+    changed = lab.view.inventory.changes_since(revision)
+    assert [managed.properties["connection"] for managed in changed.objects] == ["Not responding"]
+    await events.aclose()
