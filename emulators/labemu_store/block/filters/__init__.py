@@ -1,0 +1,9 @@
+"""Filters: stores that wrap a store, with the same shape and `next`, so that they stack in any order."""
+
+from labemu_store.block.filters.base import Filter, Rule
+from labemu_store.block.filters.delay import DelayFilter
+from labemu_store.block.filters.error import ErrorFilter
+from labemu_store.block.filters.readonly import ReadonlyFilter
+from labemu_store.block.filters.stats import Counter, StatsFilter
+
+__all__ = ["Counter", "DelayFilter", "ErrorFilter", "Filter", "ReadonlyFilter", "Rule", "StatsFilter"]

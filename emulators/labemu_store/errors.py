@@ -1,0 +1,24 @@
+"""What goes wrong in a store.
+
+Two families: a configuration that cannot be used (`StoreConfigError`, for whoever wrote the URL) and an operation
+that failed on the medium (`StoreError`, an OSError: the protocol in front turns its errno into a sense code or an nfsstat).
+"""
+
+from __future__ import annotations
+
+
+class StoreConfigError(ValueError):
+    """A store that cannot be opened as asked.
+
+    Args:
+        message: what happened.
+        hint: what to do.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class StoreError(OSError):
+    """An operation that the medium failed; `errno` says how."""
