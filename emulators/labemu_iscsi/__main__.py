@@ -1,0 +1,171 @@
+"""`python -m labemu_iscsi`: an iSCSI target from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from labemu_store.block import open_block_store
+from labemu_store.errors import StoreConfigError
+
+from labemu_iscsi.auth import Credentials
+from labemu_iscsi.io.server import IscsiServer, ServerConfigError
+
+_EXAMPLE = """\
+example:
+  python -m labemu_iscsi --portal 127.0.0.1:3260 --target iqn.2026-11.lab:t1 \\
+      --lun 'memory://scratch?size=64MiB' --lun 'file:///var/tmp/disk.img?size=1GiB'
+  qemu-img info iscsi://127.0.0.1:3260/iqn.2026-11.lab:t1/1
+
+Each --lun belongs to the --target before it, and takes the next number from 0.
+A LUN's URL may carry: size, readonly, block_size (512, 4096), serial, thick, removable.
+"""
+_UNIT_OPTIONS = ("block_size", "serial", "thick", "removable", "number")
+
+
+class _TargetAction(argparse.Action):
+    """Begins a target; the --lun options that follow are its own."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.targets.append((str(values), []))
+
+
+class _LunAction(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if not namespace.targets:
+            parser.error("--lun before any --target")
+        namespace.targets[-1][1].append(str(values))
+
+
+def _portal(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not host.startswith("[")):
+        host, port = text, "3260"
+    if not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m labemu_iscsi",
+        description="Serve disks over iSCSI.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(targets=[])
+    parser.add_argument(
+        "--portal",
+        type=_portal,
+        action="append",
+        required=True,
+        metavar="ADDRESS[:PORT]",
+        help="where to listen; repeatable; port 0 takes a free one",
+    )
+    parser.add_argument("--target", action=_TargetAction, metavar="IQN", help="begin a target; repeatable")
+    parser.add_argument("--lun", action=_LunAction, metavar="URL", help="add a disk to the target before; repeatable")
+    parser.add_argument(
+        "--chap-file",
+        type=Path,
+        metavar="FILE",
+        help="ask for CHAP: the first line is user:secret, a second one the target's own user:secret for mutual CHAP",
+    )
+    parser.add_argument("--allow-wildcard", action="store_true", help="permit portals such as 0.0.0.0")
+    parser.add_argument("--verbose", action="store_true", help="log logins and logouts to stderr")
+    return parser
+
+
+def _credentials(path: Path | None) -> Credentials | None:
+    if path is None:
+        return None
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    pairs = [line.partition(":") for line in lines[:2]]
+    if not pairs or not all(user and secret for user, _, secret in pairs):
+        raise ServerConfigError(f"{path} holds no credentials", hint="write user:secret on its first line")
+    mutual = pairs[1] if len(pairs) > 1 else ("", "", "")
+    return Credentials(user=pairs[0][0], password=pairs[0][2], mutual_user=mutual[0], mutual_password=mutual[2])
+
+
+def _truth(value: str | None) -> bool:
+    return value not in (None, "0", "false", "no")
+
+
+def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    options = {name: value for name, value in query if name in _UNIT_OPTIONS}
+    rest = urlencode([pair for pair in query if pair[0] not in _UNIT_OPTIONS])
+    store = open_block_store(urlunsplit(parts._replace(query=rest)))
+    try:
+        server.add_lun(
+            target,
+            int(options.get("number", number)),
+            store,
+            serial=options.get("serial"),
+            block_size=int(options.get("block_size", "512")),
+            thin=not _truth(options.get("thick")),
+            removable=_truth(options.get("removable")),
+        )
+    except ValueError as error:
+        store.close()
+        raise ServerConfigError(f"{url}: {error}") from error
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    credentials = _credentials(arguments.chap_file)
+    server = IscsiServer(arguments.portal, allow_wildcard=arguments.allow_wildcard)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        for name, urls in arguments.targets:
+            server.add_target(name, credentials=credentials)
+            for index, url in enumerate(urls):
+                _add_lun(server, name, index, url)
+        await server.start()
+        for host, port in server.portals:
+            for name, target in server.targets.items():
+                for lun in target.device.units:
+                    address = f"[{host}]" if ":" in host else host
+                    sys.stdout.write(f"iscsi://{address}:{port}/{name}/{lun}\n")
+        sys.stdout.flush()
+        await stop.wait()
+    finally:
+        await server.close()
+
+
+def main() -> int:
+    """Parse the arguments, serve until SIGTERM or SIGINT; the exit code."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO if arguments.verbose else logging.WARNING, format="%(message)s")
+    try:
+        asyncio.run(_serve(arguments))
+    except (ServerConfigError, StoreConfigError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        hint = getattr(error, "hint", "")
+        if hint:
+            sys.stderr.write(f"  hint: {hint}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

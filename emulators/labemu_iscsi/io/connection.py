@@ -1,0 +1,192 @@
+"""One socket and its engine.
+
+The socket is used directly, through the loop's add_reader and add_writer, and not through an asyncio transport: a transport joins
+the buffers that it is given into one (a copy of every payload), where sendmsg takes them as they are. One receive is one batch:
+all its commands are executed, and their replies leave in one sendmsg.
+
+Back pressure: when more output waits than OUTPUT_HIGH_WATER, no further command is started and nothing is read until it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from labemu_iscsi.connection import TargetConnection
+from labemu_iscsi.events import Event, LoggedIn
+from labemu_iscsi.io.executor import WorkExecutor
+from labemu_iscsi.limits import LOGIN_TIMEOUT, OUTPUT_HIGH_WATER
+from labemu_iscsi.node import Node
+from labemu_iscsi.pdu import Buffer
+from labemu_iscsi.service import Service
+
+logger = logging.getLogger(__name__)
+
+_MAX_BUFFERS: Final = 1024  # IOV_MAX of Linux
+
+
+class SocketConnection:
+    """Moves bytes between a socket and its engine.
+
+    Args:
+        loop: the loop.
+        sock: connected and non-blocking; closed by this object.
+        node: what the engine serves.
+        executor: deferred work.
+        peer: the initiator's address.
+        portal: where it came in.
+        closed: called once, at the end.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        *,
+        node: Node,
+        executor: WorkExecutor,
+        peer: str,
+        portal: str,
+        closed: Callable[[SocketConnection], None],
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._closed = closed
+        self.engine = TargetConnection(node, peer=peer, portal=portal, now=loop.time(), wake=self._wake)
+        self._service = Service(self.engine, executor, self._wake)
+        self._events: deque[Event] = deque()
+        self._output: deque[Buffer] = deque()
+        self._reading = True
+        self._writing = False
+        self._woken = False
+        self._open = True
+        self._deadline: asyncio.TimerHandle | None = loop.call_later(LOGIN_TIMEOUT, self._check_login)
+        loop.add_reader(sock, self._readable)
+
+    def _check_login(self) -> None:
+        self._deadline = None
+        self.engine.check_deadline(self._loop.time())
+        self._work()
+
+    def _wake(self) -> None:
+        """Deferred responses of one turn of the loop leave together."""
+        if not self._woken and self._open:
+            self._woken = True
+            self._loop.call_soon(self._woken_up)
+
+    def _woken_up(self) -> None:
+        self._woken = False
+        self._work()
+
+    def _readable(self) -> None:
+        try:
+            count = self._sock.recv_into(self.engine.receive_buffer())
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(error.strerror or "receive failed")
+            return
+        if not count:
+            self._lost("the initiator closed the connection")
+            return
+        self._events.extend(self.engine.received(count, self._loop.time()))
+        self._work()
+
+    def _work(self) -> None:
+        """Execute what was received, as far as the output has room, and send."""
+        if not self._open:
+            return
+        events, engine, handle = self._events, self.engine, self._service.handle
+        while events:
+            if engine.pending > OUTPUT_HIGH_WATER and not self._send():
+                break
+            event = events.popleft()
+            handle(event)
+            if event.__class__ is LoggedIn:
+                self._logged_in(event)
+        if not self._send():
+            self._pause()
+        elif not events:
+            if engine.closed:
+                self.close()
+            else:
+                self._resume()
+
+    def _logged_in(self, event: LoggedIn) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        session = event.session
+        target = session.target.name if session.target is not None else "discovery"
+        logger.info("%s logged in from %s: %s", session.initiator, self.engine.peer, target)
+
+    def _send(self) -> bool:
+        """Send what waits; whether all of it is gone."""
+        output = self._output
+        output.extend(self.engine.data_to_send())
+        while output:
+            batch = list(output) if len(output) <= _MAX_BUFFERS else [output[i] for i in range(_MAX_BUFFERS)]
+            try:
+                sent = self._sock.sendmsg(batch)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                self._lost(error.strerror or "send failed")
+                return True
+            if len(batch) == len(output) and sent == sum(map(len, batch)):
+                output.clear()
+            else:
+                _consume(output, sent)
+        return True
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock)
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._sock, self._work)
+
+    def _resume(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock)
+        if not self._reading:
+            self._reading = True
+            self._loop.add_reader(self._sock, self._readable)
+
+    def _lost(self, reason: str) -> None:
+        self.engine.connection_lost(reason)
+        self._output.clear()
+        self._events.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; what was not sent is lost."""
+        if not self._open:
+            return
+        self._open = False
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._reading:
+            self._loop.remove_reader(self._sock)
+        if self._writing:
+            self._loop.remove_writer(self._sock)
+        self._sock.close()
+        self.engine.connection_lost("closed")
+        logger.info("%s left: %s", self.engine.peer, self.engine.error)
+        self._closed(self)
+
+
+def _consume(output: deque[Buffer], sent: int) -> None:
+    while sent:
+        size = len(output[0])
+        if sent < size:
+            output[0] = memoryview(output[0])[sent:]
+            return
+        sent -= size
+        output.popleft()

@@ -1,0 +1,301 @@
+"""The server: portals, targets and LUNs, all of which can change while sessions are live.
+
+Everything here runs on one event loop; call it from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from labemu_scsi.unit import LogicalUnit
+from labemu_store.block import BlockStore
+
+from labemu_iscsi.auth import Credentials
+from labemu_iscsi.io.connection import SocketConnection
+from labemu_iscsi.io.executor import WorkExecutor
+from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME
+from labemu_iscsi.node import Node, Target
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG: Final = 128
+_ACCEPT_BATCH: Final = 16  # connections taken in one turn, so that a flood leaves time for others
+_NAME = re.compile(r"(iqn\.\d{4}-\d{2}\.[a-z0-9.\-]+(:[^\s,A-Z]+)?|eui\.[0-9A-Fa-f]{16}|naa\.[0-9A-Fa-f]{16,32})")
+
+
+class ServerConfigError(ValueError):
+    """A server that cannot be set up as asked.
+
+    Args:
+        message: what happened.
+        hint: what to do.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionInfo:
+    """A session, for whoever asks who is there."""
+
+    initiator: str
+    isid: str
+    tsih: int
+    target: str
+    address: str
+    portal: str
+    commands: int
+
+
+class IscsiServer:
+    """An iSCSI target server.
+
+    Args:
+        portals: addresses (numeric) and ports to listen at; port 0 takes a free one.
+        allow_wildcard: permit 0.0.0.0 and ::, which would serve every network of the machine.
+    """
+
+    def __init__(self, portals: Sequence[tuple[str, int]], *, allow_wildcard: bool = False) -> None:
+        for host, _ in portals:
+            _check_portal(host, allow_wildcard=allow_wildcard)
+        self._requested = list(portals)
+        self._listeners: list[socket.socket] = []
+        self._connections: set[SocketConnection] = set()
+        self._node = Node(entropy=secrets.token_bytes)
+        self._executor: WorkExecutor | None = None
+
+    @property
+    def portals(self) -> list[tuple[str, int]]:
+        """Where it listens, with the ports that port 0 became."""
+        return [listener.getsockname()[:2] for listener in self._listeners]
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """The targets by name."""
+        return self._node.targets
+
+    async def start(self) -> None:
+        """Listen at every portal, or at none.
+
+        Raises:
+            ServerConfigError: an address cannot be bound.
+        """
+        loop = asyncio.get_running_loop()
+        self._executor = WorkExecutor(loop)
+        try:
+            for host, port in self._requested:
+                self._listeners.append(_listen(host, port))
+        except ServerConfigError:
+            await self.close()
+            raise
+        self._node.portals = [_format(host, port) for host, port in self.portals]
+        for listener in self._listeners:
+            loop.add_reader(listener, self._accept, listener)
+
+    async def close(self) -> None:
+        """Stop listening, end the connections, finish what is under way, and close every unit's store."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+        for connection in list(self._connections):
+            connection.close()
+        if self._executor is not None:
+            await self._executor.close()
+            self._executor = None
+        for target in self._node.targets.values():
+            for unit in target.device.units.values():
+                unit.store.close()
+        self._node.targets.clear()
+
+    def add_target(
+        self, name: str, *, credentials: Credentials | None = None, initiators: Sequence[str] | None = None
+    ) -> Target:
+        """A new target.
+
+        Args:
+            name: `iqn.2026-11.lab:t1`, or an eui. or naa. name.
+            credentials: CHAP; None lets everybody in.
+            initiators: names that may log in; None is any.
+
+        Raises:
+            ServerConfigError: no iSCSI name, or it exists.
+        """
+        if not _NAME.fullmatch(name) or len(name.encode()) > MAX_NAME:
+            raise ServerConfigError(
+                f"{name!r} is not an iSCSI name", hint="write it like iqn.2026-11.lab:disks, in lower case"
+            )
+        if name in self._node.targets:
+            raise ServerConfigError(f"the target {name} exists already")
+        allowed = None if initiators is None else frozenset(initiators)
+        target = Target(name=name, credentials=credentials, initiators=allowed)
+        self._node.targets[name] = target
+        return target
+
+    async def remove_target(self, name: str) -> None:
+        """End its sessions, and close its units' stores.
+
+        Raises:
+            KeyError: there is none.
+        """
+        target = self._node.targets.pop(name)
+        for session in list(target.sessions):
+            self._node.drop(session, "the target was removed")
+        await self._drain()
+        for unit in target.device.units.values():
+            unit.store.close()
+
+    def add_lun(
+        self,
+        target: str,
+        number: int,
+        store: BlockStore,
+        *,
+        serial: str | None = None,
+        naa: bytes | None = None,
+        block_size: int = 512,
+        thin: bool = True,
+        removable: bool = False,
+        read_only: bool = False,
+        product: str = "VIRTUAL-DISK",
+    ) -> LogicalUnit:
+        """Put a disk at a LUN; live sessions are told. The server closes the store when the LUN is removed.
+
+        Args:
+            target: its name.
+            number: the LUN, 0 to 16383.
+            store: where the blocks are kept.
+            serial: the unit serial number; stable across restarts: by default derived from target and LUN.
+            naa: 8 or 16 bytes of worldwide identifier; by default derived from the serial.
+            block_size: 512 or 4096.
+            thin: claim thin provisioning.
+            removable: the medium can be ejected.
+            read_only: write-protected.
+            product: up to 16 characters for INQUIRY.
+
+        Raises:
+            KeyError: no such target.
+            ValueError: the LUN is taken or out of range.
+        """
+        device = self._node.targets[target].device
+        unit = LogicalUnit(
+            store,
+            serial=serial if serial is not None else f"{target}:{number}",
+            naa=naa,
+            block_size=block_size,
+            thin=thin,
+            removable=removable,
+            read_only=read_only,
+            product=product,
+        )
+        device.add_unit(number, unit)
+        return unit
+
+    async def remove_lun(self, target: str, number: int) -> None:
+        """Take a disk away, finish what is under way, and close its store.
+
+        Raises:
+            KeyError: no such target or LUN.
+        """
+        unit = self._node.targets[target].device.remove_unit(number)
+        await self._drain()
+        unit.store.close()
+
+    def resize_lun(self, target: str, number: int, size: int) -> None:
+        """Grow or shrink a disk to `size` bytes; live sessions are told.
+
+        Raises:
+            KeyError: no such target or LUN.
+        """
+        self._node.targets[target].device.units[number].resize(size)
+
+    def sessions(self) -> list[SessionInfo]:
+        """Who is logged in."""
+        return [
+            SessionInfo(
+                initiator=session.initiator,
+                isid=session.isid.hex(),
+                tsih=session.tsih,
+                target="" if session.target is None else session.target.name,
+                address=connection.peer,
+                portal=connection.portal,
+                commands=session.commands,
+            )
+            for session in self._node.sessions.values()
+            for connection in session.connections
+        ]
+
+    async def _drain(self) -> None:
+        if self._executor is not None:
+            await self._executor.drain()
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPT_BATCH):
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # the peer is gone already, or descriptors are short
+                logger.warning("cannot accept a connection: %s", error.strerror)
+                return
+            if len(self._connections) >= MAX_CONNECTIONS or self._executor is None:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection = SocketConnection(
+                asyncio.get_running_loop(),
+                sock,
+                node=self._node,
+                executor=self._executor,
+                peer=_format(*address[:2]),
+                portal=_format(*sock.getsockname()[:2]),
+                closed=self._connections.discard,
+            )
+            self._connections.add(connection)
+
+
+def _format(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _check_portal(host: str, *, allow_wildcard: bool) -> None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError as error:
+        raise ServerConfigError(f"{host!r} is not an address", hint="give a numeric one, such as 10.0.0.1") from error
+    if address.is_unspecified and not allow_wildcard:
+        raise ServerConfigError(
+            f"{host} would serve every network of this machine",
+            hint="give one address, or permit it with --allow-wildcard",
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # a killed target comes back on the same port at once
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ServerConfigError(
+            f"cannot listen at {_format(host, port)}: {error.strerror}", hint="is another target running there?"
+        ) from error
+    sock.setblocking(False)
+    return sock

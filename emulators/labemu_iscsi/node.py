@@ -1,0 +1,149 @@
+"""The target node (RFC 7143 4.4): its targets, its portals, its sessions, and what a login may have of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from labemu_scsi.device import Device
+from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
+
+from labemu_iscsi.errors import AuthorizationFailed, OutOfResources, TargetNotFound
+from labemu_iscsi.session import Parameters, Session
+
+if TYPE_CHECKING:
+    from labemu_iscsi.auth import Credentials
+    from labemu_iscsi.connection import TargetConnection
+
+_MAX_SESSIONS = 0xFFFF - 1  # a TSIH is 16 bits and not zero
+
+
+@dataclass(kw_only=True)
+class Target:
+    """An iSCSI target.
+
+    Args:
+        name: its iSCSI name.
+        device: the SCSI device behind it.
+        portal_group: the target portal group tag.
+        credentials: what an initiator must prove; None lets everybody in.
+        initiators: names that may log in; None is any.
+        sessions: those that are logged in.
+    """
+
+    name: str
+    device: Device = field(default_factory=Device)
+    portal_group: int = 1
+    credentials: Credentials | None = None
+    initiators: frozenset[str] | None = None
+    sessions: set[Session] = field(default_factory=set)
+
+    @property
+    def port_name(self) -> str:
+        """The SCSI name of its port (RFC 7143 4.4.2)."""
+        return f"{self.name},t,{self.portal_group:#06x}"
+
+
+class Node:
+    """Targets and sessions of one network entity.
+
+    Args:
+        entropy: so many random bytes, for CHAP.
+    """
+
+    def __init__(self, *, entropy: Callable[[int], bytes]) -> None:
+        self.entropy = entropy
+        self.targets: dict[str, Target] = {}
+        self.sessions: dict[int, Session] = {}
+        self.portals: Sequence[str] = ()  # host:port
+        self._last_tsih = 0
+
+    def find(self, name: str, initiator: str) -> Target:
+        """The target that an initiator asked for.
+
+        Raises:
+            TargetNotFound: there is none of that name.
+            AuthorizationFailed: it may not use it.
+        """
+        target = self.targets.get(name)
+        if target is None:
+            raise TargetNotFound(f"no target {name}")
+        if target.initiators is not None and initiator not in target.initiators:
+            raise AuthorizationFailed(f"{initiator} may not use {name}")
+        return target
+
+    def visible(self, initiator: str) -> list[Target]:
+        """What discovery shows to an initiator."""
+        return [each for each in self.targets.values() if each.initiators is None or initiator in each.initiators]
+
+    def open_session(
+        self,
+        connection: TargetConnection,
+        *,
+        initiator: str,
+        isid: bytes,
+        target: Target | None,
+        parameters: Parameters,
+        cmd_sn: int,
+    ) -> Session:
+        """A new session; one with the same initiator, ISID and target is reinstated: closed first (RFC 7143 6.3.5).
+
+        Raises:
+            OutOfResources: all handles are taken.
+        """
+        code = POWER_ON
+        nexus = None
+        if target is not None:
+            for old in self._same(initiator, isid, target):
+                code = NEXUS_LOSS
+                self.drop(old, "session reinstated")
+            nexus = Nexus(
+                f"{initiator},i,0x{isid.hex()}",
+                target.port_name,
+                target_name=target.name,
+                relative_port=target.portal_group,
+            )
+            target.device.attach(nexus, code)
+        session = Session(
+            initiator=initiator,
+            isid=isid,
+            tsih=self._new_tsih(),
+            target=target,
+            nexus=nexus,
+            parameters=parameters,
+            exp_cmd_sn=cmd_sn,
+        )
+        session.connections.append(connection)
+        self.sessions[session.tsih] = session
+        if target is not None:
+            target.sessions.add(session)
+        return session
+
+    def _same(self, initiator: str, isid: bytes, target: Target) -> list[Session]:
+        return [each for each in target.sessions if each.initiator == initiator and each.isid == isid]
+
+    def _new_tsih(self) -> int:
+        if len(self.sessions) >= _MAX_SESSIONS:
+            raise OutOfResources("no session handle is free")
+        while True:
+            self._last_tsih = self._last_tsih % _MAX_SESSIONS + 1
+            if self._last_tsih not in self.sessions:
+                return self._last_tsih
+
+    def drop(self, session: Session, reason: str) -> None:
+        """End a session and its connections at once."""
+        for connection in list(session.connections):
+            connection.abort(reason)
+        self.close_session(session)
+
+    def close_session(self, session: Session) -> None:
+        """Forget a session; its nexus is lost."""
+        if self.sessions.get(session.tsih) is not session:
+            return
+        del self.sessions[session.tsih]
+        for task in list(session.tasks.values()):
+            session.abort(task)
+        if session.target is not None and session.nexus is not None:
+            session.target.sessions.discard(session)
+            session.target.device.detach(session.nexus)

@@ -1,0 +1,206 @@
+"""The device server (SAM-5 4.5): logical units behind a target, and the way of a command to its handler.
+
+The order of checks is the standard's (SPC-4 4.4.5, SAM-5 5.14): is there such a unit, is the operation known, is a unit attention
+pending, does a reservation conflict, is the medium ready. The fast path pays for them with two lookups and a flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from labemu_scsi.cdb import Access, CommandSpec, cut
+from labemu_scsi.command import RESERVATION_CONFLICT, Command, Outcome, Response, Status
+from labemu_scsi.inquiry import NO_UNIT, standard
+from labemu_scsi.limits import MAX_LUN
+from labemu_scsi.nexus import LUNS_CHANGED, POWER_ON, Nexus
+from labemu_scsi.report import REPORT_LUNS, TABLE
+from labemu_scsi.sense import (
+    CheckCondition,
+    InvalidField,
+    InvalidOpcode,
+    MediumNotPresent,
+    NotReady,
+    UnitAttention,
+    UnitNotSupported,
+    from_os_error,
+)
+from labemu_scsi.unit import LogicalUnit
+
+_INQUIRY, _REQUEST_SENSE, _REPORT_LUNS = 0x12, 0x03, 0xA0
+_RESERVE6_ALLOWS = frozenset((_INQUIRY, _REQUEST_SENSE, _REPORT_LUNS, 0x17))  # SPC-2 5.5.1
+_SELECT_REPORT = (0x00, 0x01, 0x02)
+
+
+def encode_lun(number: int) -> bytes:
+    """The eight bytes of a single-level LUN: peripheral addressing below 256, flat above (SAM-5 4.7.7)."""
+    if not 0 <= number <= MAX_LUN:
+        raise ValueError(f"a LUN is between 0 and {MAX_LUN}, not {number}")
+    return (number if number < 256 else 0x4000 | number).to_bytes(2, "big") + bytes(6)
+
+
+class Device:
+    """A SCSI target device: what a transport talks to."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, LogicalUnit] = {}
+        self._units: dict[bytes, LogicalUnit] = {}
+        self._nexuses: set[Nexus] = set()
+
+    @property
+    def units(self) -> Mapping[int, LogicalUnit]:
+        """The units by number."""
+        return self._numbers
+
+    def add_unit(self, number: int, unit: LogicalUnit) -> None:
+        """Put a unit at a LUN; every nexus is told that the inventory changed.
+
+        Raises:
+            ValueError: the number is out of range or taken.
+        """
+        if number in self._numbers:
+            raise ValueError(f"LUN {number} is taken")
+        key = encode_lun(number)
+        self._announce()
+        self._numbers[number] = unit
+        self._units[key] = unit
+        if number < 256:  # initiators may use flat addressing for these as well
+            self._units[(0x4000 | number).to_bytes(2, "big") + bytes(6)] = unit
+        for nexus in self._nexuses:
+            unit.attach(nexus, POWER_ON)
+
+    def remove_unit(self, number: int) -> LogicalUnit:
+        """Take a unit away, and give it back for its store to be closed.
+
+        Raises:
+            KeyError: there is none.
+        """
+        unit = self._numbers.pop(number)
+        for key in [key for key, each in self._units.items() if each is unit]:
+            del self._units[key]
+        for nexus in self._nexuses:
+            unit.detach(nexus)
+        self._announce()
+        return unit
+
+    def _announce(self) -> None:
+        for unit in self._numbers.values():
+            unit.attentions.establish_for_others(None, LUNS_CHANGED)
+
+    def attach(self, nexus: Nexus, code: tuple[int, int] = POWER_ON) -> None:
+        """A nexus came to be; its units tell it `code` first."""
+        self._nexuses.add(nexus)
+        for unit in self._numbers.values():
+            unit.attach(nexus, code)
+
+    def detach(self, nexus: Nexus) -> None:
+        """A nexus is lost."""
+        self._nexuses.discard(nexus)
+        for unit in self._numbers.values():
+            unit.detach(nexus)
+
+    def unit_at(self, lun: bytes) -> LogicalUnit | None:
+        """The unit that eight bytes of LUN name."""
+        return self._units.get(lun)
+
+    def reset(self) -> None:
+        """Reset every unit."""
+        for unit in self._numbers.values():
+            unit.reset()
+
+    def execute(self, lun: bytes, command: Command) -> Outcome:
+        """Do a command, or say how it is to be done.
+
+        Returns:
+            a Response, also for whatever goes wrong; or a Deferred, whose work is to go through `finish`.
+        """
+        unit = self._units.get(lun)
+        cdb = command.cdb
+        try:
+            if unit is None:
+                return self._without_unit(lun, command)
+            entry = TABLE[cdb[0]]
+            row = entry if entry.__class__ is CommandSpec else _by_action(entry, cdb)
+            if unit.guarded or command.nexus in unit.attentions.pending:
+                refusal = _guard(unit, row, command)
+                if refusal is not None:
+                    return refusal
+            if row is REPORT_LUNS:
+                return self._report_luns(command)
+            return row.handler(unit, command)
+        except (CheckCondition, OSError) as error:
+            return _failure(unit, error, writing=_is_write(cdb))
+
+    def finish(self, lun: bytes, command: Command, work: Callable[[], Response]) -> Response:
+        """Do the work of a Deferred; what it raises becomes a response."""
+        try:
+            return work()
+        except (CheckCondition, OSError) as error:
+            return _failure(self._units.get(lun), error, writing=_is_write(command.cdb))
+
+    def _without_unit(self, lun: bytes, command: Command) -> Response:
+        """SPC-4 6.6.1, SAM-5 5.12: what may be asked of a LUN where nothing is."""
+        cdb = command.cdb
+        if cdb[0] == _INQUIRY:
+            if cdb[1] & 0x03 or cdb[2]:
+                raise InvalidField(pointer=1)
+            data = standard(NO_UNIT, removable=False, vendor="LABCTL", product="", revision="")
+            return Response(0, cut(data, int.from_bytes(cdb[3:5], "big")))
+        if cdb[0] == _REPORT_LUNS and lun == bytes(8):
+            return self._report_luns(command)
+        if cdb[0] == _REQUEST_SENSE:
+            return Response(0, cut(UnitNotSupported().sense(), cdb[4]))
+        raise UnitNotSupported()
+
+    def _report_luns(self, command: Command) -> Response:
+        """REPORT LUNS, SPC-4 6.33."""
+        cdb = command.cdb
+        allocation = int.from_bytes(cdb[6:10], "big")
+        if cdb[2] not in _SELECT_REPORT:
+            raise InvalidField(pointer=2)
+        if allocation < 16:
+            raise InvalidField(pointer=6)
+        for unit in self._numbers.values():
+            unit.attentions.drop(command.nexus, LUNS_CHANGED)
+        numbers = [] if cdb[2] == 0x01 else sorted(self._numbers)
+        body = b"".join(map(encode_lun, numbers))
+        return Response(0, cut(len(body).to_bytes(4, "big") + bytes(4) + body, allocation))
+
+
+def _by_action(entry: CommandSpec | Mapping[int, CommandSpec] | None, cdb: bytes) -> CommandSpec:
+    if entry is None:
+        raise InvalidOpcode(pointer=0)
+    if isinstance(entry, CommandSpec):
+        return entry
+    row = entry.get(cdb[1] & 0x1F)
+    if row is None:
+        raise InvalidField(pointer=1, bit=4)
+    return row
+
+
+def _guard(unit: LogicalUnit, row: CommandSpec, command: Command) -> Response | None:
+    """What stands in a command's way, if anything."""
+    if row.attention:
+        code = unit.attentions.take(command.nexus)
+        if code is not None:
+            raise UnitAttention(code)
+    if unit.reserved_by not in (None, command.nexus) and row.opcode not in _RESERVE6_ALLOWS:
+        return RESERVATION_CONFLICT
+    if row.access is not Access.ALWAYS and unit.persistent.forbids(command.nexus, row.access):
+        return RESERVATION_CONFLICT
+    if row.medium:
+        if not unit.loaded:
+            raise MediumNotPresent()
+        if not unit.started:
+            raise NotReady()
+    return None
+
+
+def _is_write(cdb: bytes) -> bool:
+    entry = TABLE[cdb[0]]
+    return isinstance(entry, CommandSpec) and entry.access is Access.WRITE
+
+
+def _failure(unit: LogicalUnit | None, error: CheckCondition | OSError, *, writing: bool) -> Response:
+    condition = error if isinstance(error, CheckCondition) else from_os_error(error, writing=writing)
+    descriptor_format = unit is not None and unit.mode.descriptor_sense
+    return Response(Status.CHECK_CONDITION, b"", condition.sense(descriptor_format=descriptor_format))

@@ -1,0 +1,232 @@
+"""Sense data (SPC-4 4.5): every condition is an exception that carries its own triple.
+
+Handlers raise, the device server turns what they raise into a response, in fixed or descriptor format as the control mode page says.
+"""
+
+from __future__ import annotations
+
+import errno
+from enum import IntEnum
+from typing import ClassVar
+
+
+class SenseKey(IntEnum):
+    """SPC-4 table 43."""
+
+    NO_SENSE = 0x0
+    RECOVERED_ERROR = 0x1
+    NOT_READY = 0x2
+    MEDIUM_ERROR = 0x3
+    HARDWARE_ERROR = 0x4
+    ILLEGAL_REQUEST = 0x5
+    UNIT_ATTENTION = 0x6
+    DATA_PROTECT = 0x7
+    ABORTED_COMMAND = 0xB
+    MISCOMPARE = 0xE
+
+
+class CheckCondition(Exception):  # noqa: N818 - the standard's own word for it
+    """A command that ends with CHECK CONDITION.
+
+    Args:
+        information: the INFORMATION field: an LBA, or an offset into the data.
+        pointer: byte of the CDB or parameter list at fault, for the sense-key specific field.
+        bit: of that byte, 7 to 0.
+    """
+
+    key: ClassVar[SenseKey]
+    code: tuple[int, int]
+    in_cdb: ClassVar[bool] = True
+
+    def __init__(self, *, information: int | None = None, pointer: int | None = None, bit: int | None = None) -> None:
+        super().__init__(information, pointer, bit)
+        self.information = information
+        self.pointer = pointer
+        self.bit = bit
+
+    def sense(self, *, descriptor_format: bool = False) -> bytes:
+        """The sense data's bytes."""
+        if descriptor_format:
+            return self._descriptor_format()
+        return self._fixed_format()
+
+    def _fixed_format(self) -> bytes:
+        """SPC-4 4.5.3: 18 bytes."""
+        sense = bytearray(18)
+        fits = self.information is not None and self.information < 1 << 32
+        sense[0] = 0x70 | (0x80 if fits else 0)
+        sense[2] = self.key
+        if self.information is not None and fits:
+            sense[3:7] = self.information.to_bytes(4, "big")
+        sense[7] = 10
+        sense[12:14] = bytes(self.code)
+        sense[15:18] = self._specific()
+        return bytes(sense)
+
+    def _descriptor_format(self) -> bytes:
+        """SPC-4 4.5.2: a header, then descriptors."""
+        descriptors = b""
+        if self.information is not None:
+            descriptors += b"\x00\x0a\x80\x00" + self.information.to_bytes(8, "big")
+        if self.pointer is not None:
+            descriptors += b"\x02\x06\x00\x00" + self._specific() + b"\x00"
+        return bytes((0x72, self.key, *self.code, 0, 0, 0, len(descriptors))) + descriptors
+
+    def _specific(self) -> bytes:
+        """SPC-4 4.5.2.4.2: which field was wrong."""
+        if self.pointer is None:
+            return bytes(3)
+        flags = 0x80 | (0x40 if self.in_cdb else 0)
+        if self.bit is not None:
+            flags |= 0x08 | self.bit
+        return bytes((flags,)) + self.pointer.to_bytes(2, "big")
+
+
+class IllegalRequest(CheckCondition):
+    """The command itself is at fault."""
+
+    key = SenseKey.ILLEGAL_REQUEST
+
+
+class InvalidOpcode(IllegalRequest):
+    """INVALID COMMAND OPERATION CODE."""
+
+    code = (0x20, 0x00)
+
+
+class InvalidField(IllegalRequest):
+    """INVALID FIELD IN CDB."""
+
+    code = (0x24, 0x00)
+
+
+class InvalidParameter(IllegalRequest):
+    """INVALID FIELD IN PARAMETER LIST."""
+
+    code = (0x26, 0x00)
+    in_cdb = False
+
+
+class InvalidRelease(IllegalRequest):
+    """INVALID RELEASE OF PERSISTENT RESERVATION."""
+
+    code = (0x26, 0x04)
+    in_cdb = False
+
+
+class ParameterListLength(IllegalRequest):
+    """PARAMETER LIST LENGTH ERROR."""
+
+    code = (0x1A, 0x00)
+
+
+class InvalidDataOut(IllegalRequest):
+    """INVALID FIELD IN COMMAND INFORMATION UNIT: the data sent is not as long as the CDB says."""
+
+    code = (0x0E, 0x03)
+
+
+class OutOfRange(IllegalRequest):
+    """LOGICAL BLOCK ADDRESS OUT OF RANGE."""
+
+    code = (0x21, 0x00)
+
+
+class UnitNotSupported(IllegalRequest):
+    """LOGICAL UNIT NOT SUPPORTED: no such LUN (any more)."""
+
+    code = (0x25, 0x00)
+
+
+class SavingNotSupported(IllegalRequest):
+    """SAVING PARAMETERS NOT SUPPORTED."""
+
+    code = (0x39, 0x00)
+
+
+class RemovalPrevented(IllegalRequest):
+    """MEDIUM REMOVAL PREVENTED."""
+
+    code = (0x53, 0x02)
+
+
+class OutOfRegistrations(IllegalRequest):
+    """INSUFFICIENT REGISTRATION RESOURCES."""
+
+    code = (0x55, 0x04)
+
+
+class NotReady(CheckCondition):
+    """LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED: it was stopped."""
+
+    key = SenseKey.NOT_READY
+    code = (0x04, 0x02)
+
+
+class MediumNotPresent(NotReady):
+    """MEDIUM NOT PRESENT."""
+
+    code = (0x3A, 0x00)
+
+
+class WriteProtected(CheckCondition):
+    """WRITE PROTECTED."""
+
+    key = SenseKey.DATA_PROTECT
+    code = (0x27, 0x00)
+
+
+class SpaceExhausted(WriteProtected):
+    """SPACE ALLOCATION FAILED WRITE PROTECT: the backing of a thin unit is full."""
+
+    code = (0x27, 0x07)
+
+
+class ReadError(CheckCondition):
+    """UNRECOVERED READ ERROR."""
+
+    key = SenseKey.MEDIUM_ERROR
+    code = (0x11, 0x00)
+
+
+class WriteError(ReadError):
+    """WRITE ERROR."""
+
+    code = (0x0C, 0x00)
+
+
+class Miscompare(CheckCondition):
+    """MISCOMPARE DURING VERIFY OPERATION; the information is the offset of the first byte that differs."""
+
+    key = SenseKey.MISCOMPARE
+    code = (0x1D, 0x00)
+
+
+class UnitAttention(CheckCondition):
+    """Something happened that the initiator has to know before it goes on.
+
+    Args:
+        code: ASC and ASCQ of what happened.
+    """
+
+    key = SenseKey.UNIT_ATTENTION
+
+    def __init__(self, code: tuple[int, int]) -> None:
+        super().__init__()
+        self.code = code
+
+
+class NoSense(CheckCondition):
+    """What REQUEST SENSE answers when there is nothing to tell."""
+
+    key = SenseKey.NO_SENSE
+    code = (0x00, 0x00)
+
+
+def from_os_error(error: OSError, *, writing: bool) -> CheckCondition:
+    """The condition that a store's failure stands for."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SpaceExhausted()
+    if error.errno in (errno.EROFS, errno.EPERM, errno.EACCES):
+        return WriteProtected()
+    return WriteError() if writing else ReadError()
