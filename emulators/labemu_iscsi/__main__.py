@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from labemu_store.block import open_block_store
-from labemu_store.errors import StoreConfigError
-
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.server import IscsiServer, ServerConfigError
+from labemu_store.block import open_block_store
+from labemu_store.errors import StoreConfigError
 
 _EXAMPLE = """\
 example:

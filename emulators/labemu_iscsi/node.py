@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labemu_scsi.device import Device
-from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
-
 from labemu_iscsi.errors import AuthorizationFailed, OutOfResources, TargetNotFound
 from labemu_iscsi.session import Parameters, Session
+from labemu_scsi.device import Device
+from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
 
 if TYPE_CHECKING:
     from labemu_iscsi.auth import Credentials

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from labemu_scsi.command import Response
-
 from labemu_iscsi.framing import digest
 from labemu_iscsi.limits import LOGIN_RECEIVE_DATA
 from labemu_iscsi.pdu import FINAL, NO_LUN, NO_TAG, PADDING, Buffer, DataIn, Opcode, ScsiResponse
 from labemu_iscsi.session import MASK, Session
 from labemu_iscsi.task import READ, WRITE, Task
+from labemu_scsi.command import Response
 
 _OVERFLOW: Final = 0x04
 _UNDERFLOW: Final = 0x02

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from labemu_scsi.command import Deferred, Response
-from labemu_scsi.device import Device
-
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.events import Event, Function, FunctionResponse, TaskManagement
 from labemu_iscsi.session import Session
 from labemu_iscsi.task import Task
+from labemu_scsi.command import Deferred, Response
+from labemu_scsi.device import Device
 
 
 class Executor(Protocol):

@@ -13,11 +13,10 @@ from labemu_iscsi.limits import COMMAND_WINDOW
 from labemu_iscsi.task import OpenR2t, Task
 
 if TYPE_CHECKING:
-    from labemu_scsi.nexus import Nexus
-
     from labemu_iscsi.connection import TargetConnection
     from labemu_iscsi.negotiation import Negotiator
     from labemu_iscsi.node import Target
+    from labemu_scsi.nexus import Nexus
 
 MASK = 0xFFFFFFFF
 

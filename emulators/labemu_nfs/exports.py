@@ -12,12 +12,11 @@ from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal
 
-from labemu_store.file.access import Identity
-from labemu_store.file.protocol import FileStore
-
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.limits import MAX_CREDENTIALS, MAX_MOUNT_PATH
 from labemu_nfs.rpc.auth import AUTH_NONE, AUTH_SYS, Credential
+from labemu_store.file.access import Identity
+from labemu_store.file.protocol import FileStore
 
 Squash = Literal["none", "root", "all"]
 Security = Literal["sys", "none"]

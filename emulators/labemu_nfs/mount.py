@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from labemu_store.file.types import FileKind, Key
-
 from labemu_nfs.exports import Export
 from labemu_nfs.limits import MAX_MOUNT_PATH, MAX_MOUNTS
 from labemu_nfs.nfs3.request import Context
@@ -15,6 +13,7 @@ from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Caller, Procedure, Program, null
 from labemu_nfs.xdr import FALSE, TRUE, Decoder, opaque, u32
+from labemu_store.file.types import FileKind, Key
 
 MOUNT_PROGRAM = 100005
 

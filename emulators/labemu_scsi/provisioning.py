@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 
-from labemu_store.block import Operation
-
 from labemu_scsi.cdb import RW10, RW16, Access, CommandSpec, cut
 from labemu_scsi.command import GOOD, Buffer, Command, Deferred, Outcome, Response
 from labemu_scsi.limits import (
@@ -24,6 +22,7 @@ from labemu_scsi.sense import (
 )
 from labemu_scsi.transfer import check_range
 from labemu_scsi.unit import LogicalUnit
+from labemu_store.block import Operation
 
 _PROTECT = 0xE0
 _ANCHOR = 0x10

@@ -6,13 +6,12 @@ reports the residual.
 
 from __future__ import annotations
 
-from labemu_store.block import Operation
-
 from labemu_scsi.cdb import RW6, RW10, RW12, RW16, Access, CommandSpec
 from labemu_scsi.command import GOOD, Buffer, Command, Deferred, Outcome, Response
 from labemu_scsi.limits import MAX_COMPARE_BLOCKS
 from labemu_scsi.sense import InvalidDataOut, InvalidField, Miscompare, OutOfRange
 from labemu_scsi.unit import LogicalUnit
+from labemu_store.block import Operation
 
 _PROTECT = 0xE0  # RDPROTECT, WRPROTECT, VRPROTECT
 _FUA = 0x08

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from labemu_store.block import BlockStore, Operation
-
 from labemu_scsi.command import Deferred, Outcome, Response
 from labemu_scsi.limits import MAX_TRANSFER_BYTES
 from labemu_scsi.nexus import CAPACITY_CHANGED, DEVICE_RESET, MEDIUM_CHANGED, Attentions, Nexus
 from labemu_scsi.persistent_state import PersistentReservations
 from labemu_scsi.sense import WriteProtected
+from labemu_store.block import BlockStore, Operation
 
 _NAA_LOCAL: Final = 0x3  # NAA 3h, locally assigned: 60 bits that we choose (SPC-4 7.8.6.6.4)
 

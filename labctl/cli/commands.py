@@ -19,5 +19,9 @@ CORE: dict[str, Entry] = {
     "shell": Entry(help="Open a shell inside a node or a guest.", app="labctl.cli.execute:shell_app"),
     "console": Entry(help="Attach to a VM's serial console.", app="labctl.cli.console:app"),
     "logs": Entry(help="Show a node's log; -f follows.", app="labctl.cli.logs:app"),
+    "graph": Entry(help="Draw a lab as text, Mermaid or SVG.", app="labctl.cli.graph:app"),
+    "schema": Entry(help="Print the JSON Schema of topologies, for editors.", app="labctl.cli.schema:app"),
+    "init": Entry(help="Write a topology to begin with.", app="labctl.cli.init:app"),
+    "plugin": Entry(help="List plugins, check them, make a new one.", app="labctl.cli.plugin:app", group=True),
     "doctor": Entry(help="Look at what this machine has and lacks for labs.", app="labctl.cli.doctor:app"),
 }

@@ -23,11 +23,13 @@ def labctl_kinds() -> Iterable[Kind[Any]]:
 @hookimpl
 def labctl_unit_handlers() -> Iterable[UnitHandler]:
     """Netns, bridge and link."""
+    from labctl.linux.sockets import SocketPool
     from labctl_network.handlers.bridge import BridgeHandler
     from labctl_network.handlers.link import LinkHandler
     from labctl_network.handlers.netns import NetnsHandler
 
-    return (NetnsHandler(), BridgeHandler(), LinkHandler())
+    pool = SocketPool()
+    return (NetnsHandler(pool), BridgeHandler(pool), LinkHandler(pool))
 
 
 @hookimpl

@@ -15,14 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from labemu_scsi.unit import LogicalUnit
-from labemu_store.block import BlockStore
-
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.connection import SocketConnection
 from labemu_iscsi.io.executor import WorkExecutor
 from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME
 from labemu_iscsi.node import Node, Target
+from labemu_scsi.unit import LogicalUnit
+from labemu_store.block import BlockStore
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from labemu_store.file import FileStoreUrlError, open_file_store
-
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.exports import NOBODY, Export, Security, Squash, parse_clients
+from labemu_store.file import FileStoreUrlError, open_file_store
 
 _SHAPE = "Write PATH=URL[,OPTION…], for example /gold=file:///srv/gold,ro,squash=root,client=10.0.0.0/24."
 _FLAGS = ("ro", "rw", "sync", "async")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from errno import EPERM
 
-from labemu_store.file import access
-from labemu_store.file.types import AttributeChange, Attributes, FileKind, Now
-
 from labemu_nfs.nfs3.request import Request, Target
 from labemu_nfs.nfs3.status import Nfs3Error, Status
 from labemu_nfs.nfs3.types import fattr3, nfstime3, post_op, sattr3
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Job
 from labemu_nfs.xdr import Decoder, u32
+from labemu_store.file import access
+from labemu_store.file.types import AttributeChange, Attributes, FileKind, Now
 
 _OK = u32(Status.OK)
 _SECOND = 1_000_000_000

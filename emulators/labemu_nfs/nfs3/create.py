@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import Struct
 
-from labemu_store.file import access
-from labemu_store.file.types import AttributeChange, FileKind, Key, Ownership
-
 from labemu_nfs.limits import MAX_PATH
 from labemu_nfs.nfs3.attributes import allowed_change
 from labemu_nfs.nfs3.names import find, named
@@ -21,6 +18,8 @@ from labemu_nfs.nfs3.types import post_op, sattr3
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Job
 from labemu_nfs.xdr import FALSE, Decoder, XdrError, u32
+from labemu_store.file import access
+from labemu_store.file.types import AttributeChange, FileKind, Key, Ownership
 
 _OK = u32(Status.OK)
 _VERIFIER = Struct(">II")

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import Struct
 
-from labemu_store.file import access
-from labemu_store.file.types import MAX_OFFSET, AttributeChange, FileKind
-
 from labemu_nfs.limits import MAX_IO
 from labemu_nfs.nfs3.request import Context, Request, Target, failed_wcc
 from labemu_nfs.nfs3.status import Nfs3Error, Status, status_of
@@ -19,6 +16,8 @@ from labemu_nfs.nfs3.types import fattr3
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Job
 from labemu_nfs.xdr import Decoder, XdrError, opaque, padding, u32
+from labemu_store.file import access
+from labemu_store.file.types import MAX_OFFSET, AttributeChange, FileKind
 
 _OK = u32(Status.OK)
 _READ = Struct(">QI")

@@ -8,9 +8,6 @@ from __future__ import annotations
 from errno import EINVAL
 from struct import Struct
 
-from labemu_store.file import access
-from labemu_store.file.types import DirectoryEntry
-
 from labemu_nfs.limits import MAX_READDIR
 from labemu_nfs.nfs3.names import find
 from labemu_nfs.nfs3.request import Request, Target
@@ -18,6 +15,8 @@ from labemu_nfs.nfs3.status import Nfs3Error, Status
 from labemu_nfs.nfs3.types import post_op
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.xdr import FALSE, TRUE, Decoder, opaque, u32, u64
+from labemu_store.file import access
+from labemu_store.file.types import DirectoryEntry
 
 _OK = u32(Status.OK)
 _VERIFIER = bytes(8)

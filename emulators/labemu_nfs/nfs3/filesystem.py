@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from struct import Struct
 
-from labemu_store.file.types import MAX_OFFSET
-
 from labemu_nfs.limits import MAX_IO, PREFERRED_IO, PREFERRED_READDIR
 from labemu_nfs.nfs3.request import Request
 from labemu_nfs.nfs3.status import Status
 from labemu_nfs.nfs3.types import post_op
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.xdr import Decoder, u32
+from labemu_store.file.types import MAX_OFFSET
 
 _OK = u32(Status.OK)
 _FSSTAT = Struct(">6QI")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from labemu_store.file import access
-from labemu_store.file.types import Attributes, FileKind, Key
-
 from labemu_nfs.nfs3.request import Request, Target, failed_link, failed_rename
 from labemu_nfs.nfs3.status import Nfs3Error, Status
 from labemu_nfs.nfs3.types import filename3, post_op
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Job
 from labemu_nfs.xdr import Decoder, opaque, u32
+from labemu_store.file import access
+from labemu_store.file.types import Attributes, FileKind, Key
 
 _OK = u32(Status.OK)
 _DOTS = (b".", b"..")

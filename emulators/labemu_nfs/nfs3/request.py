@@ -8,10 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labemu_store.file.access import Identity
-from labemu_store.file.protocol import FileStore
-from labemu_store.file.types import Attributes, FileKind, Key
-
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import BadHandleError, Handles
 from labemu_nfs.limits import MAX_HANDLE
@@ -21,6 +17,9 @@ from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Caller, Job
 from labemu_nfs.xdr import FALSE, TRUE, Decoder, opaque, u32
+from labemu_store.file.access import Identity
+from labemu_store.file.protocol import FileStore
+from labemu_store.file.types import Attributes, FileKind, Key
 
 
 class Target:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from struct import Struct
 
-from labemu_store.file.types import NOW, AttributeChange, Attributes, Now
-
 from labemu_nfs.limits import MAX_PATH
 from labemu_nfs.nfs3.status import Nfs3Error, Status
 from labemu_nfs.xdr import FALSE, TRUE, Decoder, XdrError
+from labemu_store.file.types import NOW, AttributeChange, Attributes, Now
 
 _FATTR = Struct(">5I2Q2I2Q6I")
 _WCC = Struct(">IQ4I")

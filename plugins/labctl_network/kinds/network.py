@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network
-from itertools import chain
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, field_validator
@@ -13,6 +11,7 @@ from labctl.contracts.network import LABD_NODE, Network, Port, bridge_unit, netn
 from labctl.errors import LabError
 from labctl.model.address import Address
 from labctl.model.problem import Problem
+from labctl.model.quantity import Subnet
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
 from labctl.plugin.api import CompileView, Description, Kind, TopologyView
@@ -37,12 +36,12 @@ class NetworkSpec(Spec):
         Literal["production", "storage", "management"],
         Field(description="What the network is for; links are drawn by it."),
     ] = "production"
-    subnet: Annotated[IPv4Network, Field(description="The addresses on it, e.g. 10.10.0.0/24.")]
+    subnet: Annotated[Subnet, Field(description="The addresses on it, e.g. 10.10.0.0/24.")]
     mtu: Annotated[int, Field(ge=576, le=65535, description="Bytes; 9000 is usual for storage.")] = 1500
 
     @field_validator("subnet")
     @classmethod
-    def _has_room(cls, subnet: IPv4Network) -> IPv4Network:
+    def _has_room(cls, subnet: Subnet) -> Subnet:
         if subnet.prefixlen > SMALLEST_PREFIX:
             raise ValueError(f"{subnet} is too small for a network: use a /{SMALLEST_PREFIX} or larger")
         return subnet
@@ -169,12 +168,18 @@ class SwitchedNetwork:
             return fixed
         subnet = self._resource.spec.subnet
         reserved = str(addressing.gateway(subnet))
-        return self._view.choose(
-            self._pool,
-            key,
-            chain(addressing.candidates(subnet)),
-            valid=lambda value: value != reserved and addressing.is_host_address(subnet, value),
-        )
+        try:
+            return self._view.choose(
+                self._pool,
+                key,
+                addressing.candidates(subnet),
+                valid=lambda value: value != reserved and addressing.is_host_address(subnet, value),
+            )
+        except LabError as error:
+            raise LabError(
+                f"{subnet} of {self._resource.address} has no address left for {key}",
+                hint="give the network a larger subnet",
+            ) from error
 
     def _port(self, node: str, interface: str, owner: Address, address: str | None, bridge: str | None) -> Port:
         spec = self._resource.spec

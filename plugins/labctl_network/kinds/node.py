@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 from typing import Annotated
 
 from pydantic import Field
@@ -11,6 +10,7 @@ from pydantic import Field
 from labctl.contracts.network import Network, Port, netns_unit
 from labctl.model.address import Address
 from labctl.model.problem import Problem
+from labctl.model.quantity import Ip
 from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
@@ -24,9 +24,7 @@ class NodeSpec(Spec):
         tuple[Annotated[str, Ref("network")], ...],
         Field(description="The networks it is on: eth0, eth1, … in this order."),
     ] = ()
-    addresses: Annotated[
-        dict[str, IPv4Address], Field(default_factory=dict, description="Fixed addresses, by network.")
-    ]
+    addresses: Annotated[dict[str, Ip], Field(default_factory=dict, description="Fixed addresses, by network.")]
 
 
 class NodeKind(Kind[NodeSpec]):

@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from labctl_server.kinds.cluster import ClusterKind
-from labctl_server.kinds.host import HostKind
-from labctl_server.kinds.vm import VmKind
-
 from labctl.contracts.network import Network, Port
 from labctl.contracts.storage import Datastore, Disk, IscsiDisk, NfsDisk, Volume
 from labctl.model.address import Address
@@ -17,6 +13,9 @@ from labctl.model.quantity import Bytes
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
 from labctl.plugin.api import CompileView, Kind
+from labctl_server.kinds.cluster import ClusterKind
+from labctl_server.kinds.host import HostKind
+from labctl_server.kinds.vm import VmKind
 
 T = TypeVar("T")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+
+from labctl.errors import LabError
 from labctl_server.qemu.command import blockdevs, disk_device, qemu_command
 from labctl_server.qemu.spec import (
     DiskSpec,
@@ -18,8 +20,6 @@ from labctl_server.qemu.spec import (
     RunFolder,
     VmSpec,
 )
-
-from labctl.errors import LabError
 
 RUN = RunFolder(Path("/run/lab/web1"))
 ISCSI = IscsiBackend(portal="10.20.0.21:3260", target="iqn.2024-01.lab:gold", lun=3, initiator="iqn.2024-01.lab:esx1")
