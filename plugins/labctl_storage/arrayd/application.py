@@ -1,0 +1,142 @@
+"""The management interface of an array, as the agent's server runs it.
+
+GET    /v1/datastores                       name → properties
+PUT    /v1/datastores/{name}                make it, or make it again with another size
+DELETE /v1/datastores/{name}                stop serving it; its volumes' data stays
+GET    /v1/volumes                          datastore/name → properties
+PUT    /v1/datastores/{name}/volumes/{vol}  make a disk (an existing one keeps its content)
+DELETE /v1/datastores/{name}/volumes/{vol}  ?keep=true keeps its data
+GET    /v1/sessions                         who is connected
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from labctl.agent.application import Publisher
+from labctl.errors import LabError, NotRunningError
+from labctl_storage.arrayd.registry import DatastoreRecord, Registry, VolumeRecord
+from labctl_storage.arrayd.services import ArrayConfig, ArrayServices
+
+if TYPE_CHECKING:
+    from labctl.agent.config import AgentConfig
+
+
+class ArrayApplication:
+    """The agent's part of the array's process.
+
+    Args:
+        config: the agent's configuration; its `config` is an ArrayConfig.
+        publish: where events go.
+    """
+
+    def __init__(self, config: AgentConfig, publish: Publisher) -> None:
+        self._publish = publish
+        self._registry = Registry(config.directory / "array.json")
+        self._services = ArrayServices(ArrayConfig.model_validate(config.config), config.directory, config.lab)
+        self._lock = asyncio.Lock()  # one change of the configuration at a time
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """The routes listed above."""
+        datastore = "/v1/datastores/{name}"
+        volume = datastore + "/volumes/{volume}"
+        return [
+            Route("/v1/datastores", self._list_datastores),
+            Route(datastore, self._put_datastore, methods=["PUT"]),
+            Route(datastore, self._delete_datastore, methods=["DELETE"]),
+            Route("/v1/volumes", self._list_volumes),
+            Route(volume, self._put_volume, methods=["PUT"]),
+            Route(volume, self._delete_volume, methods=["DELETE"]),
+            Route("/v1/sessions", self._list_sessions),
+        ]
+
+    async def start(self) -> None:
+        """Serve again what was served before, and only then listen: an initiator that comes back must find its LUNs."""
+        for datastore in self._registry.datastores.values():
+            await self._services.serve(datastore)
+            for volume in self._registry.volumes(datastore.name):
+                await self._services.attach(datastore, volume)
+        await self._services.start()
+
+    async def stop(self) -> None:
+        """Flush and close every store."""
+        await self._services.stop()
+
+    async def _list_datastores(self, request: Request) -> Response:
+        return JSONResponse(
+            {name: self._services.datastore_properties(record) for name, record in self._registry.datastores.items()}
+        )
+
+    async def _list_volumes(self, request: Request) -> Response:
+        return JSONResponse(
+            {
+                f"{datastore.name}/{volume.name}": self._services.volume_properties(datastore, volume)
+                for datastore in self._registry.datastores.values()
+                for volume in self._registry.volumes(datastore.name)
+            }
+        )
+
+    async def _list_sessions(self, request: Request) -> Response:
+        return JSONResponse(self._services.sessions())
+
+    async def _put_datastore(self, request: Request) -> Response:
+        record = DatastoreRecord.model_validate(await request.json())
+        async with self._lock:
+            await self._services.serve(record)
+            self._registry.put_datastore(record)
+        return JSONResponse(self._services.datastore_properties(record))
+
+    async def _delete_datastore(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        async with self._lock:
+            record = self._registry.datastores.get(name)
+            if record is not None:
+                for volume in self._registry.volumes(name):
+                    await self._services.detach(record, volume)
+                await self._services.withdraw(record)
+                self._registry.drop_datastore(name)
+        return JSONResponse({})
+
+    async def _put_volume(self, request: Request) -> Response:
+        record = VolumeRecord.model_validate(await request.json())
+        async with self._lock:
+            datastore = self._datastore(request)
+            present = self._registry.volume(datastore.name, record.name)
+            if present is not None and record.size < present.size:
+                raise LabError(
+                    f"disk {record.name} cannot shrink from {present.size} to {record.size} bytes",
+                    hint="make another disk and copy what is needed",
+                )
+            await self._services.make(datastore, record)
+            await self._services.attach(datastore, record)
+            self._registry.put_volume(record)
+        self._publish("volume.provisioned", datastore=datastore.name, volume=record.name, size=record.size)
+        return JSONResponse(self._services.volume_properties(datastore, record))
+
+    async def _delete_volume(self, request: Request) -> Response:
+        keep = request.query_params.get("keep") == "true"
+        async with self._lock:
+            datastore = self._registry.datastores.get(request.path_params["name"])
+            if datastore is None:
+                return JSONResponse({})
+            name = request.path_params["volume"]
+            volume = self._registry.volume(datastore.name, name)
+            if volume is not None:
+                await self._services.detach(datastore, volume)
+                self._registry.drop_volume(datastore.name, name)
+            if not keep:
+                await self._services.destroy(datastore, name)
+        return JSONResponse({})
+
+    def _datastore(self, request: Request) -> DatastoreRecord:
+        name = request.path_params["name"]
+        record = self._registry.datastores.get(name)
+        if record is None:
+            raise NotRunningError(f"this array has no datastore {name}", hint="labctl up configures it")
+        return record
