@@ -1,0 +1,66 @@
+"""The guests are real: QEMU in its host's namespace, disks over the storage network, bytes that last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.needs("root", "qemu", "tun"), pytest.mark.xdist_group("lab")]
+
+RSS_LIMIT = 160 * 1024 * 1024
+
+
+def qemu_pids(quickstart, host: str) -> list[int]:
+    inode = Path(quickstart.namespace(host)).stat().st_ino
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text().startswith("qemu-system") and (process / "ns/net").stat().st_ino == inode:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("host", "port"), [("esx1", "3260"), ("esx2", "2049")])
+def test_each_vm_is_a_qemu_in_its_host_that_opened_its_disk_over_the_storage_network(quickstart, host, port) -> None:
+    (pid,) = qemu_pids(quickstart, host)
+    connections = quickstart.inside(host, "ss", "-Htnp", "state", "established").stdout
+    mine = [line for line in connections.splitlines() if f"pid={pid}," in line]
+    assert any(f":{port}" in line.split()[3] for line in mine), connections
+    assert all(line.split()[2].startswith("10.20.0.") for line in mine), connections
+
+
+@pytest.mark.parametrize("host", ["esx1", "esx2"])
+def test_a_vm_takes_at_most_160_mib(quickstart, host) -> None:
+    (pid,) = qemu_pids(quickstart, host)
+    status = Path(f"/proc/{pid}/status").read_text()
+    rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) * 1024
+    assert rss <= RSS_LIMIT, f"{rss / 2**20:.0f} MiB"
+
+
+@pytest.mark.parametrize("vm", ["web1", "db1"])
+def test_the_guest_agent_runs_commands_and_tells_their_exit_code(quickstart, vm) -> None:
+    assert quickstart.exec(vm, "hostname").stdout == f"{vm}\n"
+    assert quickstart.exec(vm, "sh", "-c", "exit 7", check=False).returncode == 7
+
+
+@pytest.mark.parametrize("vm", ["web1", "db1"])
+def test_the_guests_root_is_its_disk_on_the_datastore(quickstart, vm) -> None:
+    mounts = quickstart.exec(vm, "cat", "/proc/mounts").stdout
+    assert any(line.split()[1:3] == ["/", "ext4"] for line in mounts.splitlines()), mounts
+
+
+@pytest.mark.parametrize("vm", ["web1", "db1"])
+def test_what_a_guest_wrote_survives_a_power_cycle(quickstart, vm) -> None:
+    quickstart.exec(vm, "sh", "-c", "echo kept-by-the-disk > /root/mark && sync")
+    quickstart.run("vm", "reset", vm, "--lab", quickstart.name)
+    assert quickstart.exec(vm, "cat", "/root/mark").stdout == "kept-by-the-disk\n"
+
+
+def test_guests_reach_one_another_and_the_client_on_production(quickstart) -> None:
+    addresses = {name: quickstart.status()[f"vm.{name}"]["addresses"]["production"] for name in ("web1", "db1")}
+    assert quickstart.exec("web1", "ping", "-c1", "-W5", addresses["db1"]).returncode == 0
+    for address in addresses.values():
+        assert quickstart.exec("client", "ping", "-c1", "-W5", address).returncode == 0
