@@ -114,6 +114,10 @@ class Network(Protocol):
         """
 
     @property
+    def reached_through(self) -> tuple[str, ...]:
+        """The ids of the units through which labd reaches what is on a management network: an agent there needs them."""
+
+    @property
     def gateway(self) -> str | None:
         """The gateway's address, where the network has one."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
-from labctl.contracts.network import LABD_NODE, Network, Port, bridge_unit, netns_unit
+from labctl.contracts.network import LABD_NODE, Network, Port, bridge_unit, netns_unit, networks_with_role
 from labctl.errors import LabError
 from labctl.model.address import Address
 from labctl.model.problem import Problem
@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 SWITCH_BRIDGE = "br0"
 """The bridge inside a network's switch namespace."""
+
+FIRST_INTERFACE = "vmk0"
+"""Labd's interface on the first management network."""
 
 SMALLEST_PREFIX = 29
 """A /29 has room for a gateway, labd and four nodes; less is a mistake."""
@@ -72,10 +75,9 @@ class NetworkKind(Kind[NetworkSpec]):
         yield netns_unit(switch, resource.address)
         yield bridge_unit(switch, SWITCH_BRIDGE, resource.address, mtu=resource.spec.mtu)
         if resource.spec.role == "management":
-            managements = [r for r in view.resources("network") if r.spec.role == "management"]
-            if managements[0].address == resource.address:
+            if _labd_interface(resource, view) == FIRST_INTERFACE:
                 yield netns_unit(LABD_NODE, resource.address)
-            yield self.network(resource, view).labd_port(f"vmk{managements.index(resource)}").unit
+            yield self.network(resource, view).labd_port().unit
 
     def provide(self, contract: type[T], resource: Resource[NetworkSpec], view: CompileView) -> T | None:
         """The contract Network."""
@@ -142,8 +144,16 @@ class SwitchedNetwork:
         chosen = None if bridge else self._choose(f"{node}/{interface}", address)
         return self._port(node, interface, owner, chosen, bridge)
 
-    def labd_port(self, interface: str) -> Port:
+    @property
+    def reached_through(self) -> tuple[str, ...]:
+        """Labd's own link, on a management network."""
+        if self.role != "management":
+            return ()
+        return (f"link:{LABD_NODE}/{_labd_interface(self._resource, self._view)}",)
+
+    def labd_port(self) -> Port:
         """Labd's own port, at the subnet's second address."""
+        interface = _labd_interface(self._resource, self._view)
         subnet = self._resource.spec.subnet
         address = self._view.choose(
             self._pool,
@@ -207,6 +217,11 @@ class SwitchedNetwork:
             needs=tuple(needs),
         )
         return Port(unit=unit, network=self.name, interface=interface, address=with_prefix, mac=mac, mtu=spec.mtu)
+
+
+def _labd_interface(resource: Resource[NetworkSpec], view: TopologyView) -> str:
+    """Labd's interface on a management network: vmk0 on the first of them, vmk1 on the second."""
+    return f"vmk{networks_with_role(view, 'management').index(resource.name)}"
 
 
 def switch_node(network: str) -> str:

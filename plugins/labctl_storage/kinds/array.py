@@ -101,7 +101,11 @@ class ArrayKind(Kind[ArraySpec]):
                 "portals": [portal.ip for portal in portals],
                 "backing": backing(resource, view),
             },
-            needs=(management.unit.id, *(portal.unit.id for portal in portals)),
+            needs=(
+                management.unit.id,
+                *(portal.unit.id for portal in portals),
+                *view.provider(Address("network", management.network), Network).reached_through,
+            ),
         )
 
     def describe(self, resource: Resource[ArraySpec], view: CompileView) -> Description:
