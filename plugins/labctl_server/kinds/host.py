@@ -120,7 +120,10 @@ class HostKind(Kind[HostSpec]):
             address=ports.management.ip,
             owner=resource.address,
             config={"cpus": resource.spec.cpus, "memory": resource.spec.memory},
-            needs=tuple(port.unit.id for port in (ports.management, *ports.storage)),
+            needs=(
+                *(port.unit.id for port in (ports.management, *ports.storage)),
+                *view.provider(Address("network", ports.management.network), Network).reached_through,
+            ),
             calls=True,
         )
 

@@ -31,6 +31,7 @@ class FakeNetwork:
     resource: Resource[NetworkSpec]
     view: CompileView
     gateway: str | None = None
+    reached_through: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
