@@ -144,6 +144,9 @@ def _dangling(found: Declarations, reference: Reference) -> Problem:
         family = found.families.get(Address(kind, reference.name))
         if family:
             hint = f"{kind}.{reference.name} stands for {', '.join(family[:3])}{' …' if len(family) > 3 else ''}"
+    kind, dot, rest = reference.name.partition(".")
+    if dot and kind in reference.kinds and rest in names:
+        hint = f'its name alone is enough: "{rest}"'
     others = [address for address in found.declared if address.name == reference.name]
     if hint is None and others:
         hint = f"{others[0]} is a {others[0].kind}"
