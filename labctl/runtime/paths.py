@@ -102,10 +102,14 @@ class LabPaths:
         return self.directory / "nodes" / node
 
     def namespace(self, node: str, *, rootless: bool) -> Path:
-        """The file that stands for a node's network namespace."""
+        """The file that stands for a node's network namespace: LAB-NODE, or LAB.NODE where the node's name has a dash.
+
+        So no two labs ever mean the same file: `a-b` with node `c` has `a-b-c`, `a` with node `b-c` has `a.b-c`.
+        """
         if rootless:
             return self.directory / "netns" / node
-        return NETNS_FOLDER / short_name(f"{self.lab}-{node}", MAX_NAMESPACE_NAME)
+        between = "." if "-" in node else "-"
+        return NETNS_FOLDER / short_name(f"{self.lab}{between}{node}", MAX_NAMESPACE_NAME)
 
     def check(self) -> None:
         """Make sure that unix sockets fit below the lab's folder.

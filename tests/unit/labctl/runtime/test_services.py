@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labctl.errors import LabError
@@ -54,10 +54,22 @@ def test_short_names_fit_stay_and_differ(one: str, other: str) -> None:
     assert (short_name(one, 15) == short_name(other, 15)) == (one == other)
 
 
-def test_namespaces_of_labs_never_meet() -> None:
+def test_a_nodes_namespace_is_a_named_one_for_root_and_the_labs_own_for_others() -> None:
     paths = LabPaths(Path("/h"), "lab")
     assert paths.namespace("esx1", rootless=False) == Path("/run/netns/lab-esx1")
     assert paths.namespace("esx1", rootless=True) == Path("/h/labs/lab/netns/esx1")
+
+
+LABS = st.from_regex(r"[ab][ab-]{0,4}", fullmatch=True)
+NODES = st.from_regex(r"(sw\.)?[ab][ab-]{0,4}", fullmatch=True)
+
+
+@settings(max_examples=500)
+@given(LABS, NODES, LABS, NODES)
+def test_namespaces_of_different_nodes_never_meet(lab: str, node: str, other_lab: str, other_node: str) -> None:
+    mine = LabPaths(Path("/h"), lab).namespace(node, rootless=False)
+    other = LabPaths(Path("/h"), other_lab).namespace(other_node, rootless=False)
+    assert (mine == other) == ((lab, node) == (other_lab, other_node))
 
 
 async def test_handlers_get_places_agents_facts_and_may_tell_events(tmp_path: Path) -> None:
