@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from contextlib import closing
+from errno import ENOENT, ESTALE
+from pathlib import Path
+
+import pytest
+from labemu_store.file import (
+    AttributeChange,
+    FileStoreUrlError,
+    LocalFileStore,
+    MemoryFileStore,
+    Ownership,
+    open_file_store,
+)
+from labemu_store.file.local import store as local_store
+from labemu_store.file.local.keys import IndexedKeys, KernelKeys
+from labemu_store.file.types import NOW
+
+OWNER = Ownership(mode=0o640, uid=0, gid=0)
+
+
+@pytest.fixture(params=["kernel", "indexed"])
+def folder(request, tmp_path, monkeypatch):
+    """A folder, with each way to make keys."""
+    if request.param == "indexed":
+        monkeypatch.setattr(local_store, "choose_keys", IndexedKeys)
+    else:
+        try:
+            KernelKeys(tmp_path).close()
+        except OSError:
+            pytest.skip("the kernel's file handles cannot be had here")
+    return tmp_path
+
+
+@pytest.fixture(params=["memory", "local"])
+def store(request, tmp_path):
+    it = MemoryFileStore() if request.param == "memory" else LocalFileStore(tmp_path)
+    with closing(it):
+        yield it
+
+
+def open_descriptors():
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def failing(code, function, *arguments):
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - its errno is checked below
+        function(*arguments)
+    assert caught.value.errno == code
+
+
+def test_holes_read_as_zeros_and_take_no_space(store):
+    key = store.create(store.root, b"f", OWNER)
+    store.write(key, 10 << 20, b"end")
+    assert store.read(key, 0, 100) == bytes(100)
+    assert store.read(key, 10 << 20, 100) == b"end"
+    assert store.getattr(key).used <= 65536
+    store.setattr(key, AttributeChange(size=5))
+    store.setattr(key, AttributeChange(size=(10 << 20) + 3))
+    assert store.read(key, 10 << 20, 3) == bytes(3)
+
+
+def test_times_keep_their_nanoseconds(store):
+    key = store.create(store.root, b"f", OWNER)
+    store.setattr(key, AttributeChange(atime=1_000_000_001, mtime=2_000_000_003))
+    assert store.getattr(key)[9:11] == (1_000_000_001, 2_000_000_003)
+    store.setattr(key, AttributeChange(mtime=NOW))
+    assert store.getattr(key).atime == 1_000_000_001
+    assert store.getattr(key).mtime > 10**18
+
+
+def test_renaming_onto_a_file_makes_the_replaced_one_stale(store):
+    one, two = store.create(store.root, b"1", OWNER), store.create(store.root, b"2", OWNER)
+    store.getattr(two)
+    store.rename(store.root, b"1", store.root, b"2")
+    assert store.lookup(store.root, b"2") == one
+    failing(ESTALE, store.getattr, two)
+    failing(ENOENT, store.lookup, store.root, b"1")
+
+
+def test_a_directory_cannot_be_moved_into_itself(store):
+    above = store.mkdir(store.root, b"above", OWNER)
+    below = store.mkdir(above, b"below", OWNER)
+    failing(22, store.rename, store.root, b"above", below, b"x")
+    assert store.parent(below) == above
+
+
+def test_a_hole_is_kept_when_memory_is_full():
+    with closing(MemoryFileStore(capacity=65536)) as store:
+        key = store.create(store.root, b"f", OWNER)
+        store.write(key, 0, b"x")
+        failing(28, store.write, key, 1 << 20, b"x")
+        assert store.getattr(key).size == 1
+
+
+def test_keys_outlive_a_restart_and_a_rename_meanwhile(folder):
+    with closing(LocalFileStore(folder)) as store:
+        directory = store.mkdir(store.root, b"d", OWNER)
+        key = store.create(directory, b"f", OWNER)
+        store.write(key, 0, b"content")
+        root = store.root
+    (folder / "d").rename(folder / "moved")
+    (folder / "moved" / "f").rename(folder / "moved" / "g")
+    with closing(LocalFileStore(folder)) as store:
+        assert store.root == root
+        assert store.read(key, 0, 100) == b"content"
+        assert store.lookup(store.lookup(root, b"moved"), b"g") == key
+
+
+def test_a_new_file_never_has_a_dead_ones_key(folder):
+    with closing(LocalFileStore(folder)) as store:
+        key = store.create(store.root, b"f", OWNER)
+        store.unlink(store.root, b"f")
+        for number in range(50):
+            assert store.create(store.root, b"%d" % number, OWNER) != key
+        failing(ESTALE, store.getattr, key)
+
+
+def test_a_file_removed_by_others_is_stale(folder):
+    with closing(LocalFileStore(folder)) as store:
+        key = store.create(store.root, b"f", OWNER)
+        (folder / "f").unlink()
+        failing(ESTALE, store.getattr, key)
+
+
+def test_more_files_than_descriptors_are_served_and_all_are_given_back(folder):
+    before = open_descriptors()
+    with closing(LocalFileStore(folder, descriptors=4)) as store:
+        keys = [store.create(store.root, b"%d" % number, OWNER) for number in range(40)]
+        for number, key in enumerate(keys):
+            store.write(key, 0, b"%d" % number)
+        for number, key in enumerate(keys):
+            assert store.read(key, 0, 10) == b"%d" % number
+        assert len(open_descriptors() - before) <= 2 + 2 * 5
+    assert open_descriptors() == before
+
+
+def test_a_symlink_is_never_followed(folder):
+    (folder / "link").symlink_to("/etc")
+    with closing(LocalFileStore(folder)) as store:
+        link = store.lookup(store.root, b"link")
+        assert store.readlink(link) == b"/etc"
+        failing(20, store.lookup, link, b"passwd")
+        failing(22, store.read, link, 0, 10)
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"", b"a/b", b"a\0b"])
+def test_only_single_names_reach_the_disk(folder, name):
+    with closing(LocalFileStore(folder)) as store:
+        failing(22, store.lookup, store.root, name)
+        failing(22, store.create, store.root, name, OWNER)
+        failing(22, store.unlink, store.root, name)
+
+
+def test_dotdot_of_a_directory_moved_out_of_the_tree_is_stale(folder):
+    root = folder / "root"
+    root.mkdir()
+    with closing(LocalFileStore(root)) as store:
+        key = store.mkdir(store.root, b"d", OWNER)
+        (root / "d").rename(folder / "outside")
+        failing(ESTALE, store.parent, key)
+
+
+def test_urls_open_what_they_name_and_others_say_what_to_write(tmp_path):
+    with closing(open_file_store(f"file://{tmp_path}")) as store:
+        assert store.url == f"file://{tmp_path}"
+    open_file_store("memory://").close()
+    for url in ("s3://bucket", "file://host/path", "relative", f"file://{tmp_path}/none"):
+        with pytest.raises(FileStoreUrlError) as caught:
+            open_file_store(url)
+        assert caught.value.hint
