@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from struct import pack, unpack_from
 
 import pytest
+
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
 from labemu_nfs.mount import Mount

@@ -3,6 +3,7 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
+
 from labemu_nfs.nfs3.status import Status
 from labemu_nfs.xdr import opaque
 

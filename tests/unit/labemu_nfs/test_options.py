@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from labemu_nfs.__main__ import main
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.io import NfsServer

@@ -6,6 +6,7 @@ from struct import pack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from labemu_nfs.errors import ProtocolError
 from labemu_nfs.limits import MAX_FRAGMENTS, MAX_RECORD, MAX_UNSENT
 from labemu_nfs.portmap import Mapping, Portmap

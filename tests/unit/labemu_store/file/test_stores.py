@@ -5,6 +5,7 @@ from errno import ENOENT, ESTALE
 from pathlib import Path
 
 import pytest
+
 from labemu_store.file import (
     AttributeChange,
     FileStoreUrlError,
