@@ -13,12 +13,12 @@ COMPLETION_TIMEOUT = 1.0
 
 
 def labs(ctx: Any, incomplete: str) -> list[str]:
-    """The labs that run."""
+    """The labs there are."""
     try:
         from labctl.cli.target import home_of
-        from labctl.daemon.launcher import running_labs
+        from labctl.daemon.launcher import known_labs
 
-        return [name for name in running_labs(home_of(_parameter(ctx, "home"))) if name.startswith(incomplete)]
+        return [name for name in known_labs(home_of(_parameter(ctx, "home"))) if name.startswith(incomplete)]
     except Exception:
         return []
 
@@ -60,7 +60,7 @@ def _resources(ctx: Any) -> list[dict[str, Any]]:
     try:
         from labctl.cli.target import lab_client
 
-        client = lab_client(_parameter(ctx, "lab"), _parameter(ctx, "home"))
+        client = lab_client(_parameter(ctx, "lab"), _parameter(ctx, "home"), start=False)
         status = client.get("/v1/status", timeout=COMPLETION_TIMEOUT)
         return list(status["resources"])
     except Exception:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
 
 import typer
+import typer.core
 
 from labctl.cli import options
 from labctl.cli.output import print_json
@@ -28,8 +29,15 @@ shell_app = typer.Typer(add_completion=False)
 NOT_FOUND = 127
 """The shell's exit code for a command that does not exist."""
 
-PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-"""What stands behind the node belongs to the command, dashes and all."""
+
+class PassOn(typer.core.TyperCommand):
+    """What stands behind `--` belongs to the command, dashes and all; without `--`, whatever stands behind the node does."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse."""
+        ctx.allow_interspersed_args = "--" in args
+        return super().parse_args(ctx, args)
+
 
 EXEC_EPILOG = """Examples:
 
@@ -48,7 +56,7 @@ SHELL_EPILOG = """Examples:
 """
 
 
-@exec_app.command(epilog=EXEC_EPILOG, context_settings=PASS_ON)
+@exec_app.command(cls=PassOn, epilog=EXEC_EPILOG)
 def exec(
     node: options.Node,
     command: Annotated[list[str], typer.Argument(help="The command and its arguments.", show_default=False)],
@@ -56,7 +64,7 @@ def exec(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Run a command inside a node or a guest; its exit code becomes this one's. Options of labctl stand in front of NODE."""
+    """Run a command inside a node or a guest; its exit code becomes this one's. Options of labctl stand before the `--`."""
     words = command[1:] if command and command[0] == "--" else command
     if not words:
         raise UsageError("exec needs a command", hint=f"labctl exec {node} -- ip address")

@@ -31,12 +31,12 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Show what runs, and how it is."""
-    from labctl.daemon.launcher import running_labs
+    from labctl.daemon.launcher import known_labs, running_labs
 
     place = home_of(home)
-    running = running_labs(place) if lab is None else [lab]
-    if len(running) > 1:
-        _list(running, json)
+    known = known_labs(place) if lab is None else [lab]
+    if len(known) > 1:
+        _list(known, running_labs(place), json)
         return
     answer = lab_client(lab, place).get("/v1/status", {"observe": "true"})
     if json:
@@ -45,12 +45,13 @@ def status(
     _render(answer)
 
 
-def _list(running: list[str], json: bool) -> None:
+def _list(known: list[str], running: list[str], json: bool) -> None:
+    states = {name: "running" if name in running else "labd is not running" for name in known}
     if json:
-        print_json({"labs": running})
+        print_json({"labs": [{"name": name, "state": state} for name, state in states.items()]})
         return
-    print_table(("lab",), [(name,) for name in running])
-    write(f"`labctl status {running[0]}` shows one of them")
+    print_table(("lab", "state"), list(states.items()))
+    write(f"`labctl status {known[0]}` shows one of them")
 
 
 def _render(answer: dict[str, Any]) -> None:

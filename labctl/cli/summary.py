@@ -25,7 +25,7 @@ SUGGESTIONS = 5
 def print_summary(status: dict[str, Any], *, changed: bool) -> None:
     """The table of a lab and the commands worth trying next."""
     name = status["lab"]["name"]
-    write(f"lab {name} is up" if changed else f"lab {name} is up; nothing had to be done")
+    write(f"lab {name} is up" if changed else f"lab {name} is up; nothing to do")
     print_resources(status)
     suggestions = list(next_commands(status))[:SUGGESTIONS]
     if suggestions:
@@ -65,7 +65,8 @@ def next_commands(status: dict[str, Any]) -> Iterable[tuple[str, str]]:
     """Commands that make sense in this lab, best first, with what each does."""
     resources = status["resources"]
     guests = [item["name"] for item in resources if item.get("guest")]
-    nodes = [item for item in resources if item.get("node") and not item.get("guest")]
+    # Those with an address; a network's own switch is a node too, but nobody starts there.
+    nodes = [item for item in resources if item.get("node") and item.get("addresses") and not item.get("guest")]
     hosts = [item["name"] for item in nodes if item.get("agent") == item["name"]]
     plain = [item["name"] for item in nodes if item["name"] not in hosts]
     address = _first_address(resources, guests)

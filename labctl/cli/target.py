@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labctl.daemon.client import DaemonClient
-from labctl.daemon.launcher import connect, running_labs
+from labctl.daemon.launcher import connect, ensure_daemon, known_labs
 from labctl.errors import NotRunningError, UsageError
 from labctl.runtime.paths import default_home
 
@@ -15,19 +15,35 @@ def home_of(home: Path | None) -> Path:
     return (home or default_home()).absolute()
 
 
-def lab_client(lab: str | None, home: Path | None) -> DaemonClient:
-    """The client of the lab named, or of the only one that runs.
+def lab_client(lab: str | None, home: Path | None, *, start: bool = True) -> DaemonClient:
+    """The client of the lab named, or of the only one there is. A labd that died is started again: it takes up what runs.
+
+    Args:
+        lab: the lab's name, or None.
+        home: the folder of all labs, or None for the usual one.
+        start: whether to start a labd that died.
 
     Raises:
-        NotRunningError: it does not run, or none does.
-        UsageError: several run and none was named.
+        NotRunningError: there is no such lab, or none at all.
+        UsageError: there are several and none was named.
     """
     place = home_of(home)
-    if lab is not None:
-        return connect(place, lab)
-    running = running_labs(place)
-    if not running:
+    name = lab or only_lab(place)
+    if start and name in known_labs(place):
+        return ensure_daemon(place, name)
+    return connect(place, name)
+
+
+def only_lab(place: Path) -> str:
+    """The name of the only lab there is.
+
+    Raises:
+        NotRunningError: there is none.
+        UsageError: there are several.
+    """
+    known = known_labs(place)
+    if not known:
         raise NotRunningError("no lab is running", hint="`labctl up quickstart` brings one up")
-    if len(running) > 1:
-        raise UsageError(f"several labs are running: {', '.join(running)}", hint=f"say which: --lab {running[0]}")
-    return connect(place, running[0])
+    if len(known) > 1:
+        raise UsageError(f"several labs are running: {', '.join(known)}", hint=f"say which: --lab {known[0]}")
+    return known[0]

@@ -39,9 +39,9 @@ PROBE_TIMEOUT = 5.0
 
 
 def known_labs(home: Path) -> list[str]:
-    """Labs that left something, running or not."""
+    """Labs that have a journal, whether their labd runs or not."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(entry.name for entry in (home / "labs").iterdir() if entry.is_dir())
+        return sorted(entry.name for entry in (home / "labs").iterdir() if LabPaths(home, entry.name).journal.exists())
     return []
 
 

@@ -15,6 +15,7 @@ from labctl.linux.processes import ProcessId
 from labctl.model.address import Address
 from labctl.model.inventory import ManagedObject
 from labctl.model.json import Json, JsonObject
+from labctl.model.state import ResourceState
 from labctl.model.suggest import did_you_mean
 from labctl.runtime.agents.agents import Agents
 from labctl.runtime.executor import Progress
@@ -22,6 +23,8 @@ from labctl.runtime.lab import Lab
 from labctl.runtime.paths import LabPaths
 from labctl.runtime.report import plan_to_json
 from labctl.runtime.view import AGENT_TYPE
+
+_STATES_OF_AGENTS = (str(ResourceState.RUNNING), str(ResourceState.NOT_RESPONDING))
 
 
 class LabService:
@@ -81,7 +84,7 @@ class LabService:
         objects = self._lab.view.inventory.objects()
         return {
             "lab": self.lab(),
-            "resources": [_resource(managed) for managed in objects if managed.type != AGENT_TYPE],
+            "resources": [self._resource(managed) for managed in objects if managed.type != AGENT_TYPE],
             "agents": [
                 {
                     "node": managed.properties["node"],
@@ -110,7 +113,7 @@ class LabService:
             }
             for record in self._lab.units(address)
         ]
-        return {**_resource(managed), "units": units}
+        return {**self._resource(managed), "units": units}
 
     async def action(self, kind: str, name: str, action: str, arguments: JsonObject) -> Json:
         """See Backend."""
@@ -153,6 +156,15 @@ class LabService:
             raise NotRunningError(f"{node} has no agent, and so no log", hint="`labctl logs labd` shows labd's")
         return log
 
+    def _resource(self, managed: ManagedObject) -> dict[str, Json]:
+        """A resource; one with an agent of its own (a host, an array) is Connected or Not responding rather than running."""
+        found: dict[str, Json] = {"kind": managed.type, **managed.properties}
+        agent = self._lab.view.inventory.get(f"agent:{managed.properties.get('agent')}")
+        if agent and found.get("agent") == found.get("name") and found.get("state") in _STATES_OF_AGENTS:
+            found["state"] = agent.properties["connection"]
+            found["detail"] = agent.properties.get("detail", "")
+        return found
+
     def _known_node(self, name: str) -> None:
         nodes = [unit.partition(":")[2] for unit in self._lab.journal.units if unit.startswith("netns:")]
         if name not in nodes:
@@ -166,10 +178,6 @@ def _watcher(report: Report) -> Any:
         report(progress.to_json())
 
     return watch
-
-
-def _resource(managed: ManagedObject) -> dict[str, Json]:
-    return {"kind": managed.type, **managed.properties}
 
 
 def _sequence(entry: Json) -> int:

@@ -260,7 +260,7 @@ def test_command_line_through_a_labs_life(labctl: Any, home: Path, unique: str, 
     assert f"lab {unique} is up\n" in first.stdout
     assert "create file:a: done" in first.stderr
     again = labctl("up", "lab.toml", "--name", unique)
-    assert f"lab {unique} is up; nothing had to be done\n" in again.stdout
+    assert f"lab {unique} is up; nothing to do\n" in again.stdout
     status = json.loads(labctl("status", "--json").stdout)
     assert [item["name"] for item in status["resources"]] == ["a", "b"]
     assert "thing.made" in labctl("events").stdout
@@ -296,3 +296,12 @@ def test_interrupting_up_says_that_labd_goes_on(home: Path, unique: str, tmp_pat
     assert f"labd goes on with the up of lab {unique}" in said
     assert "Traceback" not in said
     assert client.get("/v1/lab")["operation"] == "up"
+
+
+def test_any_command_starts_a_labd_that_died(labctl: Any, home: Path, unique: str) -> None:
+    client = ensure_daemon(home, unique)
+    up(client)
+    os.kill(pid_of(client), signal.SIGKILL)
+    wait_for(lambda: running_labs(home) == [])
+    assert "thing" in labctl("status").stdout
+    assert running_labs(home) == [unique]
