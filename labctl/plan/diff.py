@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labctl.model.address import Address
 from labctl.model.graph import closure, reverse
 from labctl.model.unit import Change, Health, Hold, Observation, RecordedUnit, Unit, UnitState
 from labctl.plan.order import in_order
@@ -117,27 +116,28 @@ class _Differ:
 
     def _cascade(self) -> None:
         """What hangs on a unit that goes is replaced too; it is deleted before it, and made again after it."""
-        seen: set[str] = set()
-        todo = [(step.resource, self._falling_with(step)) for step in self.steps.values()]
-        while todo:
-            cause, dependants = todo.pop()
-            for dependant in dependants:
-                if dependant not in seen:
-                    seen.add(dependant)
-                    todo.append((cause, self._fall(dependant, cause)))
+        seen: set[tuple[str, bool]] = set()
+        falling = [(step, unit_id) for step in self.steps.values() for unit_id in self._falling_with(step)]
+        while falling:
+            cause, unit_id = falling.pop()
+            key = (unit_id, cause.action is Action.REPLACE)
+            if key not in seen:
+                seen.add(key)
+                falling += self._fall(unit_id, cause)
 
-    def _fall(self, unit_id: str, cause: Address) -> Sequence[str]:
-        """Replace a unit because of another; returns what hangs on it in turn."""
+    def _fall(self, unit_id: str, cause: Step) -> Sequence[tuple[Step, str]]:
+        """Replace a unit because of another; returns what hangs on it in turn, each with what it falls because of."""
         unit, record = self.desired.get(unit_id), self.recorded[unit_id]
-        below = self.dependants.get(unit_id, ())
-        if unit is None:
-            return below  # it is deleted, and deletions are in order
-        self.deferred.pop(unit_id, None)
-        self.unreachable.pop(unit_id, None)
+        if unit is None:  # it is deleted, and deletions are in order
+            return [(cause, below) for below in self.dependants.get(unit_id, ())]
         done = self.steps.get(unit_id)
-        if done is None or done.action is not Action.REPLACE:
-            self._step(Action.REPLACE, unit, record, f"{cause} is made again")
-        return self._falling_with(self.steps[unit_id])
+        lost_too = done is not None and done.action is Action.CREATE and cause.action is Action.CREATE
+        if not lost_too and (done is None or done.action is not Action.REPLACE):
+            self.deferred.pop(unit_id, None)
+            self.unreachable.pop(unit_id, None)
+            self._step(Action.REPLACE, unit, record, f"{cause.resource} is made again")
+        step = self.steps[unit_id]
+        return [(step, below) for below in self._falling_with(step)]
 
     def _falling_with(self, step: Step) -> Sequence[str]:
         hold = self.rules.hold(step.unit.type)

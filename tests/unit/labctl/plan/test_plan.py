@@ -213,6 +213,15 @@ def test_a_lost_agent_comes_back_without_touching_the_disks_behind_it() -> None:
     ]
 
 
+def test_after_a_reboot_everything_is_made_again_and_no_disk_is_replaced() -> None:
+    units = [unit("netns1"), unit("link1", "netns1"), unit("agent1", "netns1", "link1"), unit("lun1", "agent1")]
+    seen = {name: Observation(health=Health.MISSING) for name in ("netns1", "link1", "agent1")}
+    seen["lun1"] = Observation(health=Health.UNREACHABLE)
+    plan = make_plan(units, created(*units), seen, Rules(holds={"netns": Hold.MISSING, "link": Hold.NEVER}))
+    assert actions(plan) == ["create netns1", "create link1", "create agent1"]
+    assert [record.unit.id for record in plan.unreachable] == ["lun1"]
+
+
 def test_an_interrupted_update_starts_again_from_what_was_before() -> None:
     before, asked = unit("vm1", m=1), unit("vm1", m=2)
     recorded = {"vm1": RecordedUnit(unit=asked, state=UnitState.UPDATING, previous=before)}
