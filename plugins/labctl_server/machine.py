@@ -84,10 +84,12 @@ class Boot(_Part):
     Args:
         kernel: the kernel's file in the image cache.
         initrd: its initramfs.
+        cmdline: the kernel's arguments; the guest's own (name, addresses) come after them.
     """
 
     kernel: str | None = None
     initrd: str | None = None
+    cmdline: str = ""
 
 
 class Machine(_Part):

@@ -1,0 +1,1 @@
+"""The handlers of the server plugin's unit types: `image` and `vm`."""

@@ -1,0 +1,269 @@
+"""The management interface of a host, as the agent's server runs it.
+
+GET    /v1/host                  the host: size, what its VMs take
+GET    /v1/vms                   name → state of each VM
+GET    /v1/vms/{name}            one VM's state
+PUT    /v1/vms/{name}            {machine, power, restart}: make it so; idempotent
+DELETE /v1/vms/{name}            power off and forget; idempotent
+POST   /v1/vms/{name}/start      power on
+POST   /v1/vms/{name}/stop       {force, timeout}: the guest shuts down, or the plug is pulled
+POST   /v1/vms/{name}/reset      press the reset button
+POST   /v1/vms/{name}/exec       {argv, stdin, timeout}: run a command in the guest
+POST   /v1/vms/{name}/wait       {timeout}: wait for the guest tools
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from labctl.agent.application import Publisher
+from labctl.agent.wire import read_object
+from labctl.errors import ConflictError, NotRunningError, UsageError
+from labctl_server.hostd.driver import GuestDriver, QemuDriver
+from labctl_server.hostd.store import VmRecord, VmStore
+from labctl_server.hostd.taps import Taps
+from labctl_server.hostd.vm import Host, Vm
+from labctl_server.machine import Machine, Power
+
+if TYPE_CHECKING:
+    from labctl.agent.config import AgentConfig
+
+LOCK_DEADLINE = 10.0
+"""Seconds for a predecessor to let go of the folder: it ends VMs' start-ups in hand first."""
+
+LOCK_INTERVAL = 0.05
+
+
+class HostConfig(BaseModel):
+    """The host's own part of the agent's configuration.
+
+    Args:
+        cpus: processors that its VMs share.
+        memory: bytes that its VMs share.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: int
+    memory: int
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class PutBody(_Body):
+    """The body of PUT; see Vm.put."""
+
+    machine: Machine
+    power: Power = "on"
+    restart: bool = False
+
+
+class StopBody(_Body):
+    """The body of stop; see Vm.stop."""
+
+    force: bool = False
+    timeout: float = Field(default=60.0, gt=0)
+
+
+class ExecBody(_Body):
+    """The body of exec; `stdin` is base64."""
+
+    argv: list[str] = Field(min_length=1)
+    stdin: str = ""
+    timeout: float = Field(default=60.0, gt=0)
+
+
+class WaitBody(_Body):
+    """The body of wait."""
+
+    timeout: float = Field(gt=0)
+
+
+B = TypeVar("B", bound=_Body)
+
+
+class HostApplication:
+    """The agent's part of a host's process.
+
+    Args:
+        config: the agent's configuration; its `config` is a HostConfig.
+        publish: where events go.
+        driver: what runs guests; QEMU where None.
+        taps: where NICs are plugged in; the namespace that this process is in where None.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        publish: Publisher,
+        *,
+        driver: GuestDriver | None = None,
+        taps: Taps | None = None,
+    ) -> None:
+        self._config = HostConfig.model_validate(config.config)
+        self._directory = config.directory
+        self._host = Host(
+            lab=config.lab,
+            name=config.node,
+            store=VmStore(config.directory / "vms"),
+            taps=taps or Taps(),
+            driver=driver or QemuDriver(config.lab, config.node),
+            publish=publish,
+        )
+        self._vms: dict[str, Vm] = {}
+        self._lock_file: int | None = None
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """The routes listed above."""
+        vm = "/v1/vms/{name}"
+        return [
+            Route("/v1/host", self._show_host),
+            Route("/v1/vms", self._list),
+            Route(vm, self._show),
+            Route(vm, self._put, methods=["PUT"]),
+            Route(vm, self._delete, methods=["DELETE"]),
+            Route(f"{vm}/start", self._start, methods=["POST"]),
+            Route(f"{vm}/stop", self._stop, methods=["POST"]),
+            Route(f"{vm}/reset", self._reset, methods=["POST"]),
+            Route(f"{vm}/exec", self._exec, methods=["POST"]),
+            Route(f"{vm}/wait", self._wait, methods=["POST"]),
+        ]
+
+    async def start(self) -> None:
+        """Become the one hostd of this folder, and adopt what a killed predecessor left running."""
+        self._lock_file = await _lock(self._directory / "hostd.lock")
+        records = self._host.store.load()
+        self._vms = {name: Vm(self._host, record) for name, record in records.items()}
+        await asyncio.gather(*(vm.adopt() for vm in self._vms.values()))
+
+    async def stop(self) -> None:
+        """Let go of the VMs; they run on."""
+        await asyncio.gather(*(vm.let_go() for vm in self._vms.values()))
+        self._host.taps.close()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+
+    async def _show_host(self, _request: Request) -> Response:
+        states = [vm.status() for vm in self._vms.values()]
+        running = [state for state in states if state["state"] == "running"]
+        used = sum(state["memory"] for state in running if isinstance(state["memory"], int))
+        return JSONResponse(
+            {
+                "name": self._host.name,
+                "cpus": self._config.cpus,
+                "memory": self._config.memory,
+                "memory_used": used,
+                "vms": len(states),
+                "vms_running": len(running),
+            }
+        )
+
+    async def _list(self, _request: Request) -> Response:
+        return JSONResponse({name: dict(vm.status()) for name, vm in self._vms.items()})
+
+    async def _show(self, request: Request) -> Response:
+        return _state(self._vm(request))
+
+    async def _put(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        body = await _body(request, PutBody)
+        if body.machine.name != name:
+            raise UsageError(f"the machine is named {body.machine.name}, the request {name}")
+        vm = self._vms.get(name)
+        if vm is None:
+            record = VmRecord(machine=body.machine)
+            self._host.store.save(record)
+            vm = self._vms[name] = Vm(self._host, record)
+        await vm.put(body.machine, body.power, restart=body.restart)
+        return _state(vm)
+
+    async def _delete(self, request: Request) -> Response:
+        vm = self._vms.get(request.path_params["name"])
+        if vm is not None:
+            await vm.remove()
+            self._vms.pop(vm.name, None)
+        return JSONResponse({})
+
+    async def _start(self, request: Request) -> Response:
+        vm = self._vm(request)
+        await vm.start()
+        return _state(vm)
+
+    async def _stop(self, request: Request) -> Response:
+        vm = self._vm(request)
+        body = await _body(request, StopBody)
+        await vm.stop(force=body.force, timeout=body.timeout)
+        return _state(vm)
+
+    async def _reset(self, request: Request) -> Response:
+        vm = self._vm(request)
+        await vm.reset()
+        return _state(vm)
+
+    async def _exec(self, request: Request) -> Response:
+        vm = self._vm(request)
+        body = await _body(request, ExecBody)
+        try:
+            stdin = base64.b64decode(body.stdin, validate=True)
+        except ValueError as error:
+            raise UsageError("stdin is not base64") from error
+        return JSONResponse(dict(await vm.run_command(body.argv, stdin=stdin, timeout=body.timeout)))
+
+    async def _wait(self, request: Request) -> Response:
+        vm = self._vm(request)
+        body = await _body(request, WaitBody)
+        await vm.wait_for_tools(body.timeout)
+        return _state(vm)
+
+    def _vm(self, request: Request) -> Vm:
+        name = request.path_params["name"]
+        vm = self._vms.get(name)
+        if vm is None:
+            raise NotRunningError(f"host {self._host.name} has no VM {name}", hint="`labctl up` puts it there")
+        return vm
+
+
+def _state(vm: Vm) -> Response:
+    return JSONResponse(dict(vm.status()))
+
+
+async def _body(request: Request, model: type[B]) -> B:
+    try:
+        return model.model_validate(await read_object(request))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{request.url.path}: {where}: {first['msg']}") from error
+
+
+async def _lock(path: Path) -> int:
+    """Hold a file's lock for as long as this process lives.
+
+    A child that was forked but does not run QEMU yet holds it too, so that who gets it sees every QEMU by its token.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = asyncio.get_running_loop().time() + LOCK_DEADLINE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if asyncio.get_running_loop().time() > deadline:
+                os.close(descriptor)
+                raise ConflictError(
+                    f"another hostd holds {path}", hint="one host has one agent; `labctl doctor` shows what runs"
+                ) from None
+        await asyncio.sleep(LOCK_INTERVAL)

@@ -1,0 +1,66 @@
+"""A VM's process: detached from hostd, found again by its token, waited for through a pidfd.
+
+A token is a variable in the process's environment; it names lab, host and VM. Only processes in the host's network namespace count, so
+that a lab of the same name elsewhere on the machine is never touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from labctl.linux import processes
+from labctl.linux.processes import ProcessId
+
+TOKEN = "LABCTL_VM"  # noqa: S105 - the name of a variable
+OWN_NAMESPACE = Path("/proc/self/ns/net")
+
+_KEPT = ("HOME", "LANG", "PATH", "TMPDIR", "XDG_RUNTIME_DIR")
+"""All that a VM's process gets of hostd's environment: hostd's own token must not be found on it."""
+
+
+def token_of(lab: str, host: str, vm: str) -> str:
+    """The token of a VM's process, `NAME=value`."""
+    return f"{TOKEN}={lab}/{host}/{vm}"
+
+
+def spawn(argv: Sequence[str], token: str, *, log: Path) -> ProcessId:
+    """Start a VM's process in our own namespace and cgroup.
+
+    Raises:
+        LabError: it could not be started.
+    """
+    name, _, value = token.partition("=")
+    environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    return processes.spawn(argv, environment={**environment, name: value}, log=log)
+
+
+def find(token: str, namespace: Path = OWN_NAMESPACE) -> ProcessId | None:
+    """The process that carries a token and lives in a network namespace, or None."""
+    try:
+        home = namespace.stat()
+    except OSError:
+        return None  # the namespace is gone, and whatever lived there with it
+    for process in processes.find_by_environment(token):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if os.path.samestat(Path(f"/proc/{process.pid}/ns/net").stat(), home):
+                return process
+    return None
+
+
+async def ended(process: ProcessId) -> int | None:
+    """Wait for a process's end; returns its exit status where it is our child (negative: a signal), else None."""
+    descriptor = processes.open_pidfd(process)
+    if descriptor is not None:
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+        loop.add_reader(descriptor, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+    return processes.reap(process)

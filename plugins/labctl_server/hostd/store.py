@@ -1,0 +1,106 @@
+"""What hostd knows of its VMs across its own deaths: a folder a VM, with one JSON file that is replaced whole.
+
+    VMS/web1/vm.json       the record
+    VMS/web1/qemu.log      what QEMU said; the rest is labctl_server.qemu.spec.RunFolder's
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labctl.errors import LabError
+from labctl.linux.processes import ProcessId
+from labctl_server.machine import Machine
+
+RECORD = "vm.json"
+DOOMED = ".removed-"
+"""A VM's folder is renamed to this first, so that a death in the middle of its removal leaves no half of a VM."""
+
+State = Literal["off", "running", "crashed"]
+
+
+class VmRecord(BaseModel):
+    """A VM as hostd remembers it.
+
+    Args:
+        machine: the hardware for the next start.
+        state: see labctl_server.hostd.
+        reason: why it is in that state, for people.
+        running: the hardware that the present process was started with, or None.
+        process: the present process, or None; while a start is under way it may be there and not be recorded yet.
+        since: when the state was entered, seconds since the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    machine: Machine
+    state: State = "off"
+    reason: str = ""
+    running: Machine | None = None
+    process: ProcessId | None = None
+    since: float = 0.0
+
+
+class VmStore:
+    """The records of one host.
+
+    Args:
+        folder: where the VMs' folders are; made when first needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def folder(self, name: str) -> Path:
+        """A VM's folder."""
+        return self._folder / name
+
+    def load(self) -> dict[str, VmRecord]:
+        """All records by name; what is left of removed VMs goes.
+
+        Raises:
+            LabError: a record cannot be read.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        records: dict[str, VmRecord] = {}
+        for folder in sorted(self._folder.iterdir()):
+            if folder.name.startswith(DOOMED):
+                shutil.rmtree(folder)
+            elif (folder / RECORD).exists():
+                records[folder.name] = _read(folder / RECORD)
+            else:  # its first record was never written: nothing had happened
+                shutil.rmtree(folder)
+        return records
+
+    def save(self, record: VmRecord) -> None:
+        """Write a record; after a power cut there is the old one or this one."""
+        folder = self.folder(record.machine.name)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = folder / f".{RECORD}"
+        with fresh.open("w") as file:
+            file.write(record.model_dump_json(indent=1))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(folder / RECORD)
+
+    def remove(self, name: str) -> None:
+        """Forget a VM and remove its folder."""
+        doomed = self._folder / f"{DOOMED}{name}"
+        shutil.rmtree(doomed, ignore_errors=True)
+        if self.folder(name).exists():
+            self.folder(name).rename(doomed)
+            shutil.rmtree(doomed)
+
+
+def _read(path: Path) -> VmRecord:
+    try:
+        return VmRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise LabError(
+            f"{path} is not a VM's record of this version of labctl", hint="run `labctl down` and `labctl up` again"
+        ) from error

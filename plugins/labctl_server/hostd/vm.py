@@ -1,0 +1,389 @@
+"""One VM's life on its host; see the table of states in labctl_server.hostd.
+
+Every operation holds the VM's lock. Its end needs none: whatever ends it, the watcher sees the process go, writes that down and cleans
+up, and operations wait for the watcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labctl.agent.application import Publisher
+from labctl.errors import ConflictError, LabError, NotRunningError, TimedOutError
+from labctl.linux import processes
+from labctl.linux.processes import ProcessId
+from labctl.model.json import Json
+from labctl_server.hostd import process
+from labctl_server.hostd.driver import GuestDriver
+from labctl_server.hostd.monitor import Monitor
+from labctl_server.hostd.store import State, VmRecord, VmStore
+from labctl_server.hostd.taps import Taps
+from labctl_server.hostd.tools import Tools
+from labctl_server.machine import Machine, Power
+
+MONITOR_DEADLINE = 30.0
+"""Seconds from QEMU's start to its monitor's answer: it opens the disks first, and a target may be slow to log in to."""
+
+ADOPTION_DEADLINE = 5.0
+"""Seconds that a running QEMU's monitor gets when hostd comes back; one that hangs is adopted without it."""
+
+QUIT_DEADLINE = 5.0
+"""Seconds for QEMU to flush and close its disks before it is killed."""
+
+SYNC_DEADLINE = 3.0
+"""Seconds for the guest to write out what it holds before a power-off."""
+
+SHUTDOWN_DEADLINE = 20.0
+"""Seconds for a guest's orderly shutdown when a changed VM is restarted."""
+
+QUIT_CAUSES = ("host-qmp-quit", "host-signal", "host-ui")
+"""Ends that somebody on the host asked for (qapi ShutdownCause); the others but None are the guest's own."""
+
+STARTING = "starting"
+"""The reason that stands in a record while a start is under way."""
+
+LAST_LINES = 3
+"""So many lines of QEMU's log are told when it does not start."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """What the VMs of a host share.
+
+    Args:
+        lab: the lab's name.
+        name: the host's name.
+        store: their records.
+        taps: their NICs' other ends.
+        driver: what runs them.
+        publish: where events go.
+    """
+
+    lab: str
+    name: str
+    store: VmStore
+    taps: Taps
+    driver: GuestDriver
+    publish: Publisher
+
+
+class Vm:
+    """A VM of this host.
+
+    Args:
+        host: see Host.
+        record: what is known of it; it is on disk already.
+    """
+
+    def __init__(self, host: Host, record: VmRecord) -> None:
+        self._host = host
+        self._record = record
+        self._lock = asyncio.Lock()
+        self._folder = host.store.folder(record.machine.name)
+        self._sockets = host.driver.sockets(self._folder)
+        self._monitor: Monitor | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._removed = False
+        self._tools = Tools(self._sockets["agent"], self.name, host.publish)
+
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return self._record.machine.name
+
+    def status(self) -> Mapping[str, Json]:
+        """The VM as it is now, for whoever asks."""
+        record = self._record
+        running = record.state == "running"
+        shown = record.running if running and record.running is not None else record.machine
+        return {
+            "name": self.name,
+            "host": self._host.name,
+            "state": record.state,
+            "reason": record.reason,
+            "since": record.since,
+            "pid": record.process.pid if running and record.process is not None else None,
+            "tools": self._tools.state if running else "off",
+            "pending": running and record.running != record.machine,
+            "cpus": shown.cpus,
+            "memory": shown.memory,
+            "addresses": {nic.network: nic.address for nic in shown.nics},
+            "console": str(self._sockets["console"]),
+            "console_log": str(self._sockets["console_log"]),
+        }
+
+    async def adopt(self) -> None:
+        """Find the process that a killed predecessor left, or find that it is gone."""
+        async with self._lock:
+            if not await self._adopt() and (self._record.state == "running" or self._record.running is not None):
+                await self._settle("crashed", "its process ended while the host's agent was down")
+
+    async def put(self, machine: Machine, power: Power, *, restart: bool) -> None:
+        """Be this machine, on or off. One that runs on other hardware keeps it until it is restarted.
+
+        Args:
+            machine: the hardware.
+            power: on or off.
+            restart: whether to power-cycle it where the hardware differs.
+        """
+        async with self._lock:
+            if self._removed:
+                raise ConflictError(f"{self.name} was removed meanwhile", hint="try again")
+            if machine != self._record.machine:
+                self._note(machine=machine)
+            differs = self._record.state == "running" and self._record.running != machine
+            if power == "off" or (differs and restart):
+                await self._shut_down_or_off()
+            if power == "on":
+                await self._start()
+
+    async def start(self) -> None:
+        """Power on; one that runs is left alone.
+
+        Raises:
+            LabError: it does not start; the message ends with QEMU's own words.
+        """
+        async with self._lock:
+            await self._start()
+
+    async def stop(self, *, force: bool, timeout: float) -> None:
+        """Have the guest shut down, or (force) power off.
+
+        Raises:
+            TimedOutError: the guest did not shut down in time; it runs on.
+        """
+        async with self._lock:
+            if force:
+                await self._power_off()
+            elif not await self._shut_down(timeout):
+                raise TimedOutError(
+                    f"the guest of {self.name} did not shut down within {timeout:g} s",
+                    hint=f"power it off: labctl vm stop --force {self.name}",
+                )
+            if self._record.state == "crashed":
+                self._note(state="off", reason="")
+
+    async def reset(self) -> None:
+        """Press the reset button.
+
+        Raises:
+            NotRunningError: it is off.
+        """
+        async with self._lock:
+            await self._running_monitor().execute("system_reset")
+            await self._tools.restart()
+        self._host.publish("vm.reset", vm=self.name)
+
+    async def run_command(self, argv: list[str], *, stdin: bytes, timeout: float) -> Mapping[str, Any]:
+        """Run a command in the guest; see labctl_server.qemu.agent.GuestAgent.exec."""
+        self._require_running()
+        return await self._tools.run_command(argv, stdin=stdin, timeout=timeout)
+
+    async def wait_for_tools(self, timeout: float) -> bool:
+        """Wait until the guest's tools answer; False where they do not in time, or the VM goes off."""
+        watcher = self._watcher
+        if self._record.state != "running" or watcher is None:
+            return False
+        ready = asyncio.ensure_future(self._tools.ready.wait())
+        await asyncio.wait({ready, watcher}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        return self._tools.ready.is_set()
+
+    async def remove(self) -> None:
+        """Power off and forget; the guest is asked to write out what it holds."""
+        async with self._lock:
+            await self._power_off()
+            await self._clean_up()
+            self._removed = True
+            self._host.store.remove(self.name)
+        self._host.publish("vm.removed", vm=self.name)
+
+    async def let_go(self) -> None:
+        """Hostd ends: the VM runs on."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait({self._watcher})
+        await self._detach()
+
+    async def _start(self) -> None:
+        if self._record.process is not None and processes.alive(self._record.process):
+            return
+        if self._watcher is not None:  # its process is gone, and is being cleaned up after
+            await asyncio.wait({self._watcher})
+        if await self._adopt():  # never two of one VM, whatever the record says
+            return
+        machine = self._record.machine
+        self._note(state="off", reason=STARTING, running=machine, process=None)
+        try:
+            await self._launch(machine)
+        except BaseException:
+            await self._abandon()
+            raise
+        self._host.publish("vm.started", vm=self.name)
+
+    async def _adopt(self) -> bool:
+        """Take on a process that carries the VM's token; whether there is one."""
+        found = await asyncio.to_thread(process.find, self._token)
+        if found is None:
+            return False
+        machine = self._record.running or self._record.machine
+        self._note(state="running", process=found, running=machine, reason="")
+        await self._attach(found, timeout=ADOPTION_DEADLINE)
+        return True
+
+    async def _launch(self, machine: Machine) -> None:
+        taps = await asyncio.to_thread(self._host.taps.ensure, machine)
+        argv = self._host.driver.command(machine, self._folder, taps)
+        self._remove_sockets()
+        journal = self._folder / "qemu.log"
+        journal.unlink(missing_ok=True)
+        started = await asyncio.to_thread(process.spawn, argv, self._token, log=journal)
+        self._note(state="running", process=started)
+        await self._attach(started, timeout=MONITOR_DEADLINE)
+        if self._monitor is None or self._watcher is None or self._watcher.done():
+            raise LabError(
+                f"VM {self.name} did not start: {_last_words(journal)}",
+                hint=f"see {journal}; are its datastores reachable from host {self._host.name}?",
+            )
+        self._note(reason="")
+
+    async def _abandon(self) -> None:
+        """Take back a start that failed."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.wait({watcher})
+        if self._record.process is not None:
+            await asyncio.to_thread(processes.terminate, [self._record.process], grace=0.0)
+        await self._detach()
+        await self._settle("off", "did not start")
+
+    async def _attach(self, found: ProcessId, *, timeout: float) -> None:
+        """Watch a process, and speak to its monitor where it answers."""
+        self._watcher = asyncio.create_task(self._watch(found))
+        monitor = Monitor(self._sockets["monitor"], self.name)
+        connecting = asyncio.create_task(monitor.connect(timeout=timeout))
+        await asyncio.wait({connecting, self._watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done() and connecting.exception() is None:
+            self._monitor = monitor
+            await self._tools.start(wanted=(self._record.running or self._record.machine).tools)
+            return
+        connecting.cancel()
+        await asyncio.wait({connecting})
+        await monitor.close()
+        log.warning("the monitor of %s does not answer", self.name)
+
+    async def _watch(self, found: ProcessId) -> None:
+        """Wait for the process's end, and settle what it was."""
+        status = await process.ended(found)
+        cause = None if self._monitor is None else await self._monitor.last_words()
+        await self._detach()
+        if self._record.reason == STARTING:
+            return  # who starts it looks after it
+        if cause is None and status != 0:
+            how = "" if status is None else f" (signal {-status})" if status < 0 else f" (exit status {status})"
+            await self._settle("crashed", f"QEMU ended unexpectedly{how}")
+        else:
+            await self._settle("off", "powered off" if cause in (None, *QUIT_CAUSES) else "the guest shut down")
+
+    async def _settle(self, state: State, reason: str) -> None:
+        """Write down how it ended, clean up, and say so."""
+        try:
+            await self._clean_up()
+        except LabError as error:  # the next start mends what is left, and a removal tells
+            log.warning("cleaning up after %s: %s", self.name, error)
+        self._note(state=state, reason=reason, process=None, running=None)
+        event = "vm.crashed" if state == "crashed" else "vm.stopped"
+        self._host.publish(event, vm=self.name, reason=reason)
+
+    async def _shut_down_or_off(self) -> None:
+        if self._record.state == "running" and not await self._shut_down(SHUTDOWN_DEADLINE):
+            await self._power_off()
+
+    async def _shut_down(self, timeout: float) -> bool:
+        """Ask the guest to shut down, by its tools or else by its power button; whether it did."""
+        if self._record.state != "running" or self._watcher is None:
+            return True
+        watcher = self._watcher
+        try:
+            if not await self._tools.shut_down():
+                await self._running_monitor().execute("system_powerdown")
+        except NotRunningError:
+            return False  # no monitor and no tools: there is nobody to ask
+        await asyncio.wait({watcher}, timeout=timeout)
+        return watcher.done()
+
+    async def _power_off(self) -> None:
+        """Pull the plug, after the guest had a moment to write out what it holds."""
+        watcher, running = self._watcher, self._record.process
+        if watcher is None or running is None:
+            return
+        await self._tools.synchronise(SYNC_DEADLINE)
+        if self._monitor is not None:
+            with contextlib.suppress(LabError):
+                await self._monitor.execute("quit", timeout=QUIT_DEADLINE)
+                await asyncio.wait({watcher}, timeout=QUIT_DEADLINE)
+        if not watcher.done():
+            await asyncio.to_thread(processes.terminate, [running], grace=0.0)
+            await asyncio.wait({watcher})
+        if self._record.state == "crashed":  # killed by us
+            self._note(state="off", reason="powered off")
+
+    async def _detach(self) -> None:
+        await self._tools.stop()
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            await monitor.close()
+
+    async def _clean_up(self) -> None:
+        """Remove what a power-off leaves: taps and sockets."""
+        for machine in {self._record.running or self._record.machine, self._record.machine}:
+            await asyncio.to_thread(self._host.taps.remove, machine)
+        self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
+        for kind, path in self._sockets.items():
+            if kind != "console_log":
+                path.unlink(missing_ok=True)
+
+    def _note(self, **changes: object) -> None:
+        """Change the record, on disk first."""
+        if "state" in changes and changes["state"] != self._record.state:
+            changes["since"] = time.time()
+        record = self._record.model_copy(update=changes)
+        self._host.store.save(record)
+        self._record = record
+
+    @property
+    def _token(self) -> str:
+        return process.token_of(self._host.lab, self._host.name, self.name)
+
+    def _require_running(self) -> None:
+        if self._record.state != "running":
+            raise NotRunningError(f"{self.name} is powered off", hint=f"start it: labctl vm start {self.name}")
+
+    def _running_monitor(self) -> Monitor:
+        self._require_running()
+        if self._monitor is None:
+            raise NotRunningError(
+                f"QEMU of {self.name} runs, but its monitor does not answer",
+                hint=f"power it off: labctl vm stop --force {self.name}",
+            )
+        return self._monitor
+
+
+def _last_words(journal: Path) -> str:
+    try:
+        lines = journal.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return "; ".join(lines[-LAST_LINES:]) or "QEMU said nothing"
