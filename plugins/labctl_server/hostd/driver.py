@@ -109,5 +109,3 @@ def _kernel(machine: Machine) -> KernelSpec | None:
         initrd=None if boot.initrd is None else Path(boot.initrd),
         cmdline=f"{boot.cmdline} {guest_arguments(machine.name, nics)}".strip(),
     )
-
-

@@ -48,7 +48,7 @@ class Monitor:
         """
         try:
             async with asyncio.timeout(timeout):
-                while not await self._try_to_connect():
+                while not await self._try_to_connect():  # noqa: ASYNC110 - QEMU, which makes the socket, sets no event
                     await asyncio.sleep(RETRY_INTERVAL)
         except TimeoutError as error:
             raise TimedOutError(f"the monitor of {self._name} did not answer within {timeout:g} s") from error

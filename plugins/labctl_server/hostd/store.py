@@ -1,7 +1,7 @@
 """What hostd knows of its VMs across its own deaths: a folder a VM, with one JSON file that is replaced whole.
 
-    VMS/web1/vm.json       the record
-    VMS/web1/qemu.log      what QEMU said; the rest is labctl_server.qemu.spec.RunFolder's
+VMS/web1/vm.json       the record
+VMS/web1/qemu.log      what QEMU said; the rest is labctl_server.qemu.spec.RunFolder's
 """
 
 from __future__ import annotations
