@@ -50,7 +50,7 @@ def console(
     """
     client = lab_client(lab, home)
     item = find(client, vm)
-    path = (item.get("properties") or {}).get("console")
+    path = (item.get("runtime") or {}).get("console")
     if not isinstance(path, str):
         raise UsageError(f"{item['kind']}.{item['name']} has no serial console")
     if json:

@@ -129,11 +129,13 @@ def _observation(unit: Unit, state: Mapping[str, Any] | None) -> Observation:
         return Observation(health=Health.MISSING, detail=f"host {_host(unit)} does not know it")
     properties: dict[str, Json] = {
         "host": _host(unit),
-        "state": state["state"],
+        "power": {"running": "on"}.get(state["state"], state["state"]),
         "tools": state["tools"],
         "pid": state["pid"],
         "since": state["since"],
         "restart_pending": state["pending"],
+        "console": state["console"],
+        "console_log": state["console_log"],
     }
     running = state["state"] == "running"
     wanted = unit.spec["power"] == "on"

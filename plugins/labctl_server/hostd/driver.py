@@ -33,12 +33,11 @@ INITIATOR_PREFIX = "iqn.2026-11.lab"
 class GuestDriver(Protocol):
     """Turns machines into processes."""
 
-    def command(self, machine: Machine, folder: Path, taps: Sequence[str]) -> list[str]:
-        """The command that runs the machine in the foreground.
+    def command(self, machine: Machine, taps: Sequence[str]) -> list[str]:
+        """The command that runs the machine in the foreground, with the VM's own folder as its working folder.
 
         Args:
             machine: what to run.
-            folder: the VM's own folder; sockets go there.
             taps: the interfaces of its NICs, in their order; they exist.
 
         Raises:
@@ -62,7 +61,7 @@ class QemuDriver:
         self._initiator = f"{INITIATOR_PREFIX}.{lab}:{host}"
         self._accelerated = accelerated
 
-    def command(self, machine: Machine, folder: Path, taps: Sequence[str]) -> list[str]:
+    def command(self, machine: Machine, taps: Sequence[str]) -> list[str]:
         """See GuestDriver."""
         nics = [
             NicSpec(slot=slot, interface=tap, mac=nic.mac, mtu=nic.mtu)
@@ -74,7 +73,7 @@ class QemuDriver:
             memory=machine.memory,
             cpus=machine.cpus,
             accel="kvm" if self._accelerated else "tcg",
-            run=RunFolder(folder),
+            run=RunFolder(Path()),  # relative: a unix socket's name ends at 107 bytes
             disks=tuple(self._disk(slot, disk) for slot, disk in enumerate(machine.disks)),
             nics=tuple(nics),
             kernel=_kernel(machine),

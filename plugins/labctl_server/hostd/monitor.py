@@ -14,6 +14,7 @@ from typing import Any
 
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
 
+from labctl.agent.local import connected
 from labctl.errors import LabError, TimedOutError
 
 RETRY_INTERVAL = 0.02
@@ -91,7 +92,7 @@ class Monitor:
 
     async def _try_to_connect(self) -> bool:
         try:
-            await self._client.connect(str(self._socket))
+            await self._client.connect(connected(self._socket, timeout=0))
         except (QMPError, OSError, EOFError):
             with contextlib.suppress(QMPError, OSError, EOFError):
                 await self._client.disconnect()

@@ -18,8 +18,8 @@ from labctl.linux.processes import ProcessId
 TOKEN = "LABCTL_VM"  # noqa: S105 - the name of a variable
 OWN_NAMESPACE = Path("/proc/self/ns/net")
 
-_KEPT = ("HOME", "LANG", "PATH", "TMPDIR", "XDG_RUNTIME_DIR")
-"""All that a VM's process gets of hostd's environment: hostd's own token must not be found on it."""
+_NOT_INHERITED = "LABCTL_TOKEN"
+"""Hostd's own token, by which labd finds hostd: it must not be found on a VM."""
 
 
 def token_of(lab: str, host: str, vm: str) -> str:
@@ -27,15 +27,21 @@ def token_of(lab: str, host: str, vm: str) -> str:
     return f"{TOKEN}={lab}/{host}/{vm}"
 
 
-def spawn(argv: Sequence[str], token: str, *, log: Path) -> ProcessId:
+def spawn(argv: Sequence[str], token: str, *, folder: Path, log: Path) -> ProcessId:
     """Start a VM's process in our own namespace and cgroup.
+
+    Args:
+        argv: the command.
+        token: see token_of.
+        folder: its working folder: the paths of its sockets may then be relative, and the folder's as long as it likes.
+        log: where its output goes.
 
     Raises:
         LabError: it could not be started.
     """
     name, _, value = token.partition("=")
-    environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
-    return processes.spawn(argv, environment={**environment, name: value}, log=log)
+    environment = {key: text for key, text in os.environ.items() if key != _NOT_INHERITED}
+    return processes.spawn(argv, environment={**environment, name: value}, directory=folder, log=log)
 
 
 def find(token: str, namespace: Path = OWN_NAMESPACE) -> ProcessId | None:

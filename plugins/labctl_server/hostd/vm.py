@@ -242,11 +242,11 @@ class Vm:
 
     async def _launch(self, machine: Machine) -> None:
         taps = await asyncio.to_thread(self._host.taps.ensure, machine)
-        argv = self._host.driver.command(machine, self._folder, taps)
+        argv = self._host.driver.command(machine, taps)
         self._remove_sockets()
         journal = self._folder / "qemu.log"
         journal.unlink(missing_ok=True)
-        started = await asyncio.to_thread(process.spawn, argv, self._token, log=journal)
+        started = await asyncio.to_thread(process.spawn, argv, self._token, folder=self._folder, log=journal)
         self._note(state="running", process=started)
         await self._attach(started, timeout=MONITOR_DEADLINE)
         if self._monitor is None or self._watcher is None or self._watcher.done():

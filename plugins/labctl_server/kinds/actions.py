@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -15,6 +16,9 @@ POWER_TIMEOUT = 90.0
 
 EXEC_TIMEOUT = 60.0
 """Seconds for a command in the guest, unless the caller says otherwise."""
+
+SIGNAL_BASE = 128
+"""What shells add to a signal's number to make an exit code of it."""
 
 GRACE = 15.0
 """Seconds that the answer may take beyond what the operation itself may."""
@@ -48,17 +52,25 @@ async def run_command(context: ActionContext, resource: Resource[Any], arguments
     Args:
         context: the runtime.
         resource: the VM.
-        arguments: `argv`, a list; `stdin` (base64) and `timeout` (seconds) where wanted.
+        arguments: `command`, a list of words; `stdin` (text) and `timeout` (seconds) where wanted.
 
     Returns:
-        `exit_code`, `signal`, `stdout` and `stderr` (base64), `truncated`.
+        `exit_code` (128 and the signal's number where one ended it), `stdout`, `stderr`, `truncated`.
     """
-    argv = arguments.get("argv")
-    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
-        raise UsageError("exec needs a command", hint="for example: labctl exec web1 -- uname -a")
+    command = arguments.get("command")
+    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        raise UsageError("exec needs a command", hint=f"for example: labctl exec {resource.name} -- uname -a")
     timeout = _seconds(arguments, "timeout", EXEC_TIMEOUT)
-    body: JsonObject = {"argv": argv, "stdin": arguments.get("stdin", ""), "timeout": timeout}
-    return await _post(context, resource, "exec", body, timeout + GRACE)
+    stdin = base64.b64encode(str(arguments.get("stdin", "")).encode()).decode()
+    body: JsonObject = {"argv": command, "stdin": stdin, "timeout": timeout}
+    result = cast("dict[str, Any]", await _post(context, resource, "exec", body, timeout + GRACE))
+    code = result["exit_code"]
+    return {
+        "exit_code": code if code is not None else SIGNAL_BASE + int(result["signal"] or 0),
+        "stdout": base64.b64decode(result["stdout"]).decode(errors="replace"),
+        "stderr": base64.b64decode(result["stderr"]).decode(errors="replace"),
+        "truncated": result["truncated"],
+    }
 
 
 async def console(context: ActionContext, resource: Resource[Any], _arguments: JsonObject) -> Json:

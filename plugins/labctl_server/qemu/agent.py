@@ -20,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
+from labctl.agent.local import connected
 from labctl.errors import LabError, TimedOutError
 from labctl.model.json import Json
 
@@ -173,7 +174,9 @@ class GuestAgent:
         async with self._turn:
             try:
                 if self._streams is None:
-                    self._streams = await asyncio.open_unix_connection(str(self._socket), limit=ANSWER_LIMIT)
+                    self._streams = await asyncio.open_unix_connection(
+                        sock=connected(self._socket, timeout=0), limit=ANSWER_LIMIT
+                    )
                     await _synchronise(*self._streams)
                 yield self._streams
             except BaseException:  # cancelled or broken between question and answer: what comes next is not ours

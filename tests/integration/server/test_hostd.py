@@ -116,7 +116,7 @@ class Host:
         }
 
     async def put(self, power: str = "on", *, restart: bool = False, memory: int = 128 * 2**20) -> Status:
-        body = {"machine": self.machine(memory=memory), "power": power, "restart": restart}
+        body: JsonObject = {"machine": self.machine(memory=memory), "power": power, "restart": restart}
         return dict(await self.call("PUT", "/v1/vms/web1", body))
 
     async def boot(self) -> Status:
@@ -137,7 +137,7 @@ class Host:
         return await wait_until(there, 30) or {}
 
     async def shell(self, command: str) -> str:
-        body = {"argv": ["sh", "-c", command]}
+        body: JsonObject = {"argv": ["sh", "-c", command]}
         result = await self.call("POST", "/v1/vms/web1/exec", body)
         assert result["exit_code"] == 0, base64.b64decode(result["stderr"])
         return base64.b64decode(result["stdout"]).decode().strip()
@@ -286,7 +286,7 @@ async def test_changed_hardware_waits_for_a_restart(host: Host) -> None:
 async def test_a_vm_whose_disk_is_missing_says_so_and_leaves_nothing(host: Host) -> None:
     machine = host.machine()
     (host.folder / "web1.raw").unlink()
-    body = {"machine": machine, "power": "on"}
+    body: JsonObject = {"machine": machine, "power": "on"}
     with pytest.raises(LabError, match=r"VM web1 did not start: .*web1\.raw"):
         await host.call("PUT", "/v1/vms/web1", body)
     state = await host.state()

@@ -1,0 +1,1 @@
+"""The server plugin's commands; each group is imported when it is used."""
