@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labctl_server.image.recipe import Image
-from labctl_server.image.store import ImageStore
 
 from labctl.agent.client import AgentClient
 from labctl.agent.config import AgentConfig
@@ -29,6 +27,8 @@ from labctl.model.json import JsonObject
 from labctl.runtime.agents.authority import Authority
 from labctl.testing.plugin import short_folder
 from labctl.testing.waiting import wait_for, wait_until
+from labctl_server.image.recipe import Image
+from labctl_server.image.store import ImageStore
 
 pytestmark = [pytest.mark.needs("root", "tun", "qemu", "net", "apt", "e2fsprogs"), pytest.mark.slow]
 
