@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from labctl.agent.local import listening
@@ -43,11 +43,19 @@ class Daemon:
         paths: the lab's places.
         rootless: whether it runs in a user namespace of its own.
         plugins: in place of the installed ones, for tests.
+        journal: opens the journal; tests of crashes pass one that dies at a chosen record.
     """
 
-    def __init__(self, paths: LabPaths, *, rootless: bool, plugins: Plugins | None = None) -> None:
+    def __init__(
+        self,
+        paths: LabPaths,
+        *,
+        rootless: bool,
+        plugins: Plugins | None = None,
+        journal: Callable[[Path], Journal] = Journal,
+    ) -> None:
         self._paths = paths
-        self._journal = Journal(paths.journal)
+        self._journal = journal(paths.journal)
         self._events = LabEvents(paths.lab)
         self._cgroups = NodeCgroups(paths.lab)
         self._surroundings = Surroundings.recorded(paths, rootless=rootless)

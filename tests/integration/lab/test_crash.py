@@ -1,0 +1,160 @@
+"""labd dies at every point that its journal knows; the next `up` converges, and `down` leaves nothing.
+
+The points are counted, not listed: a unit type that is added to the topology below, or a step that is added to the runtime, is covered
+without anybody's thinking of it. The leak check after each test looks for what `down` left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from labctl.daemon.launcher import READY_VARIABLE
+from labctl.testing import leaks
+
+from .conftest import LabUnderTest
+
+Side = Literal["before", "after"]
+
+pytestmark = [pytest.mark.needs("root", "qemu", "tun"), pytest.mark.slow, pytest.mark.timeout(1200)]
+
+EVERY_UNIT_TYPE = """
+[network.production]
+subnet = "10.10.0.0/24"
+
+[network.storage]
+role = "storage"
+subnet = "10.20.0.0/24"
+
+[network.management]
+role = "management"
+subnet = "10.30.0.0/24"
+
+[array.san1]
+
+[datastore.gold]
+array = "san1"
+protocol = "iscsi"
+size = "1GiB"
+
+[datastore.shared]
+array = "san1"
+protocol = "nfs"
+size = "1GiB"
+
+[host.esx1]
+
+[vm.web1]
+host = "esx1"
+image = "IMAGE"
+memory = "32MiB"
+disks = [{ datastore = "gold", size = "8MiB" }, { datastore = "shared", size = "8MiB" }]
+
+[node.client]
+networks = ["production"]
+"""
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Path:
+    """Every unit type once; the VM has no system to boot, so that nothing waits for one."""
+    image = tmp_path / "empty.img"
+    image.write_bytes(bytes(1 << 20))
+    file = tmp_path / "lab.toml"
+    file.write_text(EVERY_UNIT_TYPE.replace("IMAGE", str(image)))
+    return file
+
+
+@contextlib.contextmanager
+def mortal_labd(lab: LabUnderTest, counter: Path, at: int | None = None, side: Side = "after") -> Iterator[None]:
+    """A labd that dies at transaction `at`; it serves when the block begins, or is dead already."""
+    (lab.home / "labs" / lab.name).mkdir(parents=True, exist_ok=True)
+    counter.write_text("0")
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    script = Path(__file__).with_name("mortal_labd.py")
+    argv = [sys.executable, str(script), "--lab", lab.name, "--home", str(lab.home)]
+    argv += ["--counter", str(counter), *(["--at", str(at), "--side", side] if at else [])]
+    environment = {**lab.environment, READY_VARIABLE: str(writing), "LABCTL_LAB": lab.name}
+    with subprocess.Popen(argv, env=environment, pass_fds=[writing], stderr=subprocess.DEVNULL) as process:
+        os.close(writing)
+        os.read(reading, 1)
+        os.close(reading)
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def transactions(lab: LabUnderTest, counter: Path, command: list[str]) -> int:
+    """How many transactions a command comes to."""
+    with mortal_labd(lab, counter):
+        lab.run(*command)
+        return int(counter.read_text())
+
+
+def assert_whole(lab: LabUnderTest, topology: Path, where: str) -> None:
+    """One more `up` has nothing to do, and everything is as it should be."""
+    again = lab.up(topology)
+    assert "nothing had to be done" in again.stdout, (where, again.stdout)
+    states = {name: resource["state"] for name, resource in lab.status().items()}
+    assert set(states.values()) <= {"running", "Connected"}, (where, states)
+
+
+def assert_nothing_left(lab: LabUnderTest, where: str) -> None:
+    assert not leaks.after_grace(lab.name, [lab.home]), (where, leaks.told(leaks.find(lab.name, [lab.home])))
+    assert not (lab.home / "labs" / lab.name).exists(), where
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_labd_killed_at_every_point_of_up(lab, topology, tmp_path, side: Side) -> None:
+    counter = tmp_path / "count"
+    total = transactions(lab, counter, ["up", str(topology), "--name", lab.name])
+    lab.down()
+    assert total > 20
+    for point in range(1, total + 1):
+        where = f"up, {side} transaction {point} of {total}"
+        with mortal_labd(lab, counter, point, side):
+            lab.run("up", str(topology), "--name", lab.name, check=False)
+        lab.up(topology)
+        assert_whole(lab, topology, where)
+        lab.down()
+        assert_nothing_left(lab, where)
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_labd_killed_at_every_point_of_up_and_then_taken_down(lab, topology, tmp_path, side: Side) -> None:
+    counter = tmp_path / "count"
+    total = transactions(lab, counter, ["up", str(topology), "--name", lab.name])
+    lab.down()
+    for point in range(1, total + 1):
+        with mortal_labd(lab, counter, point, side):
+            lab.run("up", str(topology), "--name", lab.name, check=False)
+        lab.down()
+        assert_nothing_left(lab, f"up then down, {side} transaction {point} of {total}")
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_labd_killed_at_every_point_of_down(lab, topology, tmp_path, side: Side) -> None:
+    counter = tmp_path / "count"
+    lab.up(topology)
+    os.kill(lab.json("status", lab.name)["lab"]["pid"], signal.SIGKILL)
+    total = transactions(lab, counter, ["down", lab.name])
+    assert total > 20
+    for point in range(1, total + 1):
+        where = f"down, {side} transaction {point} of {total}"
+        lab.up(topology)
+        os.kill(lab.json("status", lab.name)["lab"]["pid"], signal.SIGKILL)
+        with mortal_labd(lab, counter, point, side):
+            lab.run("down", lab.name, check=False)
+        if (lab.home / "labs" / lab.name).exists():
+            lab.down()
+        assert_nothing_left(lab, where)
