@@ -30,7 +30,7 @@ def test_a_second_up_does_nothing_and_says_so(lab, tmp_path) -> None:
     lab.up(file)
     before = namespaces(lab)
     second = lab.up(file)
-    assert "nothing had to be done" in second.stdout.lower()
+    assert "nothing to do" in second.stdout.lower()
     assert namespaces(lab) == before
 
 
