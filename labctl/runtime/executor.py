@@ -63,7 +63,7 @@ class Outcome:
     Args:
         done: what succeeded.
         failed: what failed, with its error.
-        skipped: what was not attempted, with the operation that kept it.
+        skipped: what was not attempted, with the unit whose failure kept it.
     """
 
     done: dict[str, Operation] = field(default_factory=dict)
@@ -229,9 +229,11 @@ class _Run:
             cause = next((key for key in operation.requires if self._spoilt(key)), None)
             if cause is not None and not self._insist:
                 del self._pending[operation.key]
-                self.outcome.skipped[operation.key] = (operation, cause.partition(":")[2])
+                known = self.outcome.skipped.get(cause)
+                root = known[1] if known else cause.partition(":")[2]
+                self.outcome.skipped[operation.key] = (operation, root)
                 self._end(operation)
-                found.append((operation, cause.partition(":")[2]))
+                found.append((operation, root))
         return found
 
     def finish(self, operation: Operation, error: Exception | None) -> None:

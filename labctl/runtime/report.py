@@ -107,7 +107,7 @@ def _failure(key: str, outcome: Outcome) -> Failure:
         verb=str(operation.verb),
         message=f"{bug}{error}",
         hint=error.hint if isinstance(error, LabError) else None,
-        skipped=tuple(name for name, (_, cause) in outcome.skipped.items() if cause == operation.step.unit.id),
+        skipped=tuple(kept.unit.id for kept, cause in outcome.skipped.values() if cause == operation.step.unit.id),
     )
 
 

@@ -84,7 +84,7 @@ async def test_a_failure_stops_what_depends_on_it_and_nothing_else(bench: Bench,
     units += [unit("vm:a", "link:a"), unit("vm:b", "link:b"), unit("vm:c", "vm:a")]
     outcome = await bench.executor.run(bench.plan(*units))
     assert [str(error) for _, error in outcome.failed.values()] == ["no such cable"]
-    assert {key: cause for key, (_, cause) in outcome.skipped.items()} == {"make:vm:a": "link:a", "make:vm:c": "vm:a"}
+    assert {key: cause for key, (_, cause) in outcome.skipped.items()} == {"make:vm:a": "link:a", "make:vm:c": "link:a"}
     assert "vm:b" in world.things
     assert bench.states()["link:a"] is UnitState.CREATING
     assert [(heard.phase, heard.unit) for heard in bench.heard if heard.phase in ("failed", "skipped")] == [
@@ -175,3 +175,16 @@ async def test_a_failed_removal_keeps_what_is_below_unless_it_insists(bench: Ben
     outcome = await bench.executor.run(plan_removal(bench.journal.units), insist=True)
     assert list(outcome.done) == ["delete:netns:a"]
     assert list(bench.journal.units) == ["vm:a"]
+
+
+async def test_updates_that_fail_keep_their_old_spec_and_the_others_are_done(tmp_path: Path, world: FakeWorld) -> None:
+    bench = Bench(tmp_path, FakeHandler("vm", world, change=Change.IN_PLACE))
+    names = ("vm:a", "vm:b", "vm:c")
+    await bench.executor.run(bench.plan(*(unit(name, m=1) for name in names)))
+    world.broken = {"vm:a": UnitErrors({"vm:a": LabError("no")}), "vm:b": LabError("neither")}
+    outcome = await bench.executor.run(bench.plan(*(unit(name, m=2) for name in names)))
+    assert [str(error) for _, error in outcome.failed.values()] == ["no", "neither"]
+    assert bench.states() == {"vm:a": UnitState.UPDATING, "vm:b": UnitState.UPDATING, "vm:c": UnitState.CREATED}
+    assert bench.journal.units["vm:a"].previous == unit("vm:a", m=1)
+    assert {name: world.things[name]["m"] for name in names} == {"vm:a": 1, "vm:b": 1, "vm:c": 2}
+    bench.journal.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from labctl.errors import LabError, NotRunningError
 from labctl.model.unit import Health, Observation, RecordedUnit
 from labctl.runtime.executor import Progress
 from labctl.runtime.lab import Lab
-from labctl.runtime.report import ChangeError, Report
+from labctl.runtime.report import ChangeError, Report, plan_to_json
 from labctl.testing.lab import open_lab
 from labctl.testing.world import FakeHandler, FakeWorld
 from labctl.topology.errors import TopologyError
@@ -178,6 +179,25 @@ async def test_failures_are_one_error_with_all_of_them_and_the_next_up_goes_on(l
     world.broken.clear()
     await up(lab, ONE)
     assert world.things == desired(lab, ONE)
+
+
+async def test_reports_and_plans_are_plain_json(lab: Lab, world: FakeWorld) -> None:
+    world.broken = {"agent:esx1": LabError("port taken", hint="free it")}
+    report = json.loads(json.dumps((await lab.up(lab.load(ONE, "t.toml"))).to_json()))
+    assert report["failures"] == [
+        {
+            "unit": "agent:esx1",
+            "resource": "host.esx1",
+            "verb": "create",
+            "message": "port taken",
+            "hint": "free it",
+            "skipped": ["disk:web1", "vm:web1"],
+        }
+    ]
+    plan = json.loads(json.dumps(plan_to_json(await lab.plan(lab.load(OTHER, "t.toml")))))
+    assert not plan["nothing_to_do"]
+    assert {"resource": "host.esx3", "action": "add", "text": ""} in plan["lines"]
+    assert {step["unit"] for step in plan["steps"]} >= {"netns:esx3", "vm:app1"}
 
 
 async def test_two_changes_at_once_happen_one_after_the_other(lab: Lab, world: FakeWorld) -> None:
