@@ -22,7 +22,8 @@ def main() -> int:
     arguments = parser.parse_args()
     log_to_stderr()
     paths = LabPaths(arguments.home, arguments.lab)
-    from labctl.daemon.labd import Daemon, only_one
+    from labctl.daemon.labd import Daemon
+    from labctl.daemon.launcher import only_one
 
     try:
         with only_one(paths.directory):

@@ -31,27 +31,36 @@ class Endpoints:
     Args:
         backend: the lab.
         operations: runs what takes long.
-        ended: called when a `down` has left nothing to serve.
+        ended: called when there may be nothing left to serve; it decides.
+        ending: whether labd is about to end.
     """
 
-    def __init__(self, backend: Backend, operations: Operations, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, backend: Backend, operations: Operations, ended: Callable[[], None], ending: Callable[[], bool]
+    ) -> None:
         self._backend = backend
         self._operations = operations
         self._ended = ended
+        self._ending = ending
 
     async def lab(self, _request: Request) -> Response:
         """GET /v1/lab."""
         current = self._operations.current
         answer = {**self._backend.lab(), "pid": os.getpid(), "version": __version__}
-        return JSONResponse({**answer, "operation": current.name if current else None})
+        return JSONResponse({**answer, "operation": current.name if current else None, "ending": self._ending()})
 
     async def up(self, request: Request) -> Response:
         """POST /v1/up."""
         text, path, restart = await _topology(request)
-        operation = self._operations.start(
-            "up", lambda report: self._backend.up(text, path, restart=restart, report=report)
-        )
-        return _watched(operation)
+
+        async def work(report: Report) -> JsonObject:
+            try:
+                return await self._backend.up(text, path, restart=restart, report=report)
+            finally:
+                # A first `up` that failed before it made anything leaves nothing to serve.
+                self._ended()
+
+        return _watched(self._operations.start("up", work))
 
     async def plan(self, request: Request) -> Response:
         """POST /v1/plan."""
@@ -113,9 +122,11 @@ class Endpoints:
         return JSONResponse(document())
 
 
-def build_app(backend: Backend, operations: Operations, ended: Callable[[], None]) -> Starlette:
+def build_app(
+    backend: Backend, operations: Operations, ended: Callable[[], None], ending: Callable[[], bool]
+) -> Starlette:
     """labd's ASGI application."""
-    endpoints = Endpoints(backend, operations, ended)
+    endpoints = Endpoints(backend, operations, ended, ending)
     routes = [Route(item.path, getattr(endpoints, item.name), methods=[item.method]) for item in ENDPOINTS]
     return Starlette(routes=routes, middleware=[Middleware(ErrorsMiddleware, where="labd")])
 

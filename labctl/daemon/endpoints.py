@@ -88,7 +88,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="The lab and the labd that serves it.",
         answer=record(
             {"name": TEXT, "directory": TEXT, "rootless": FLAG, "pid": NUMBER, "version": TEXT},
-            {"topology": {"type": ["string", "null"]}, "operation": {"type": ["string", "null"]}},
+            {"topology": {"type": ["string", "null"]}, "operation": {"type": ["string", "null"]}, "ending": FLAG},
         ),
     ),
     Endpoint(

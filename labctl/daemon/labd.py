@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from labctl.agent.local import listening
@@ -23,7 +22,7 @@ from labctl.daemon.launcher import READY_VARIABLE
 from labctl.daemon.operations import Operations
 from labctl.daemon.service import LabService
 from labctl.daemon.surroundings import Surroundings
-from labctl.errors import ConflictError, LabError
+from labctl.errors import LabError
 from labctl.plugin.loader import Plugins, load_plugins
 from labctl.runtime.agents.agents import Agents
 from labctl.runtime.agents.handler import AgentHandler
@@ -95,14 +94,14 @@ class Daemon:
         service = LabService(self._lab, self._agents, self._paths, self._cgroups, self._surroundings.holder)
 
         def ended() -> None:
-            self._gone = not self._journal.units
+            self._gone = not self._journal.units and self._journal.topology is None
             if self._gone:
                 stop.set()
 
         attaching = asyncio.ensure_future(self._attach())
         try:
             with listening(self._paths.socket) as sock:
-                app = build_app(service, self._operations, ended)
+                app = build_app(service, self._operations, ended, stop.is_set)
                 await serve(app, [(sock, None)], stop, stopping=self._events.close, serving=_tell_ready)
         finally:
             attaching.cancel()
@@ -137,24 +136,6 @@ class Daemon:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.parent.rmdir()  # only where no other lab is left
-
-
-@contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the lab's lock.
-
-    Raises:
-        ConflictError: another labd holds it.
-    """
-    descriptor = os.open(folder / "labd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(f"another labd serves the lab in {folder}") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _tell_ready() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from labctl.daemon.client import DaemonClient
 from labctl.daemon.surroundings import Surroundings
-from labctl.errors import LabError, NotRunningError, TimedOutError
+from labctl.errors import ConflictError, LabError, NotRunningError, TimedOutError
 from labctl.runtime.paths import LabPaths
 
 START_DEADLINE = 30.0
@@ -36,6 +36,9 @@ READY_VARIABLE = "LABCTL_READY_FD"
 DAEMON_MODULE = "labctl.daemon"
 
 PROBE_TIMEOUT = 5.0
+
+LOCK_INTERVAL = 0.02
+"""Seconds between attempts at a lock that an ending labd lets go of in a moment; flock(2) knows no deadline."""
 
 
 def known_labs(home: Path) -> list[str]:
@@ -123,10 +126,10 @@ def _answers(paths: LabPaths) -> bool:
     if not paths.socket.exists():
         return False
     try:
-        DaemonClient(paths.socket, paths.lab).get("/v1/lab", timeout=PROBE_TIMEOUT)
+        answer = DaemonClient(paths.socket, paths.lab).get("/v1/lab", timeout=PROBE_TIMEOUT)
     except LabError:
         return False
-    return True
+    return not answer.get("ending")
 
 
 @contextmanager
@@ -140,12 +143,53 @@ def _launch_lock(paths: LabPaths) -> Iterator[None]:
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _await_end_of_labd(paths)
             if os.fstat(descriptor).st_nlink == 0:
                 continue
             yield
             return
         finally:
             os.close(descriptor)
+
+
+def _await_end_of_labd(paths: LabPaths) -> None:
+    """Wait for a labd that is about to end: it no longer takes requests, and may yet remove the folder.
+
+    Raises:
+        TimedOutError: it does not end.
+    """
+    deadline = time.monotonic() + END_DEADLINE
+    while not _answers(paths):
+        try:
+            with only_one(paths.directory):
+                return
+        except FileNotFoundError:
+            return  # it has removed the folder
+        except ConflictError:
+            if time.monotonic() > deadline:
+                raise TimedOutError(
+                    f"labd of lab {paths.lab} neither answers nor ends", hint=f"its log is {paths.log}; kill it"
+                ) from None
+            time.sleep(LOCK_INTERVAL)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the lock that a labd holds for as long as it lives.
+
+    Raises:
+        ConflictError: a labd holds it.
+        FileNotFoundError: the folder is gone.
+    """
+    descriptor = os.open(folder / "labd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(f"another labd serves the lab in {folder}") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _start(paths: LabPaths) -> None:

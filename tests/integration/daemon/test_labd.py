@@ -119,8 +119,9 @@ def test_lab_survives_the_death_of_its_labd(home: Path, unique: str) -> None:
 def test_sigterm_ends_labd_and_leaves_the_lab(home: Path, unique: str) -> None:
     client = ensure_daemon(home, unique)
     up(client)
-    os.kill(pid_of(client), signal.SIGTERM)
-    wait_for(lambda: running_labs(home) == [])
+    daemon = identify(pid_of(client))
+    os.kill(daemon.pid, signal.SIGTERM)
+    wait_for(lambda: not alive(daemon))
     assert (home / "labs" / unique / "file:a").read_text() == "hello"
     with pytest.raises(NotRunningError):
         client.get("/v1/lab")
@@ -305,3 +306,11 @@ def test_any_command_starts_a_labd_that_died(labctl: Any, home: Path, unique: st
     wait_for(lambda: running_labs(home) == [])
     assert "thing" in labctl("status").stdout
     assert running_labs(home) == [unique]
+
+
+def test_first_up_that_fails_leaves_nothing_and_can_be_repeated_at_once(home: Path, unique: str) -> None:
+    for _ in range(3):
+        client = ensure_daemon(home, unique)
+        with pytest.raises(LabError):
+            up(client, "[thing.a]\ntex = 1\n")
+    wait_for(lambda: not (home / "labs").exists())
