@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labctl.agent.logfile import log_to_stderr
-from labctl.daemon.labd import Daemon, only_one
+from labctl.daemon.labd import Daemon
+from labctl.daemon.launcher import only_one
 from labctl.runtime.journal import Statement
 from labctl.runtime.paths import LabPaths
 from labctl.testing.crash import CrashJournal, kill_self
