@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as are allowed: each client and each file in use wants some."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _serve(options: argparse.Namespace) -> None:
     server = NfsServer(
         options.listen,
@@ -86,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = _parser().parse_args(arguments)
+    _raise_descriptor_limit()
     try:
         asyncio.run(_serve(options))
     except ConfigurationError as error:

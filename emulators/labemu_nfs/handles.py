@@ -28,23 +28,30 @@ class Handles:
         secret: SECRET_SIZE random bytes, kept across restarts.
     """
 
-    __slots__ = ("_known", "_secret")
+    __slots__ = ("_known", "_made", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != SECRET_SIZE:
             raise ValueError(f"the secret must have {SECRET_SIZE} bytes")
         self._secret = secret
         self._known: dict[bytes, tuple[int, bytes]] = {}
+        self._made: dict[tuple[int, bytes], bytes] = {}
 
     def _sign(self, body: bytes) -> bytes:
         return blake2b(body, digest_size=_SIGNATURE, key=self._secret).digest()
 
     def make(self, fsid: int, key: bytes) -> bytes:
         """The handle of a node of an export."""
+        made = self._made.get((fsid, key))
+        if made is not None:
+            return made
         body = _VERSION + fsid.to_bytes(8, "big") + key
         handle = body + self._sign(body)
         if len(handle) > MAX_HANDLE:
             raise ValueError("a store's key is too long for a handle")
+        if len(self._made) >= MAX_HANDLES:
+            self._made.clear()
+        self._made[fsid, key] = handle
         return handle
 
     def open(self, handle: bytes) -> tuple[int, bytes]:

@@ -32,6 +32,7 @@ class Connection:
         sock: the socket.
         engine: its engine.
         disk: runs Jobs.
+        jobs: those under way, of all connections.
         tell: called with the engines that have something to send because of a Job of this one.
         closed: called once, when the connection is over.
     """
@@ -43,6 +44,7 @@ class Connection:
         engine: RpcConnection,
         *,
         disk: Executor,
+        jobs: set[asyncio.Future[object]],
         tell: Callable[[list[RpcConnection]], None],
         closed: Callable[[Connection], None],
     ) -> None:
@@ -50,6 +52,7 @@ class Connection:
         self._socket = sock
         self.engine = engine
         self._disk = disk
+        self._jobs = jobs
         self._tell = tell
         self._closed = closed
         self._unsent: list[Buffer] = []
@@ -94,6 +97,9 @@ class Connection:
         except ProtocolError as error:
             _log.warning("%s: closed: %s", self.engine.caller.address, error)
             self.close()
+        except Exception:  # a bug of ours must not leave a connection that is half alive
+            _log.exception("%s: closed: this should not have happened", self.engine.caller.address)
+            self.close()
 
     def flush(self) -> None:
         """Send all that the engine has."""
@@ -134,9 +140,11 @@ class Connection:
 
     def _start(self, pending: Pending) -> None:
         future = self._loop.run_in_executor(self._disk, pending.job.run)
+        self._jobs.add(future)
         future.add_done_callback(partial(self._finished, pending))
 
     def _finished(self, pending: Pending, future: asyncio.Future[object]) -> None:
+        self._jobs.discard(future)
         error = OSError(EIO, "cancelled") if future.cancelled() else future.exception()
         if error is not None and not isinstance(error, OSError):
             _log.error("a job failed in a way that it must not", exc_info=error)

@@ -6,11 +6,16 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 from ipaddress import IPv6Address, ip_address
 
 from labemu_nfs.limits import LISTEN_BACKLOG, MAX_DATAGRAM
 from labemu_nfs.rpc.program import Caller
 from labemu_nfs.rpc.server import RpcServer
+
+_EXHAUSTED = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+_PAUSE = 0.1
+"""Seconds until connections are accepted again after the process ran out of descriptors or memory."""
 
 
 def _bound(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
@@ -56,13 +61,20 @@ class Listener:
     def _readable(self) -> None:
         try:
             sock, peer = self._socket.accept()
-        except OSError:  # it gave up before it was accepted, or we are out of descriptors: it stays in the queue
+        except OSError as error:
+            if error.errno in _EXHAUSTED:  # it stays in the queue; asking on at once would only keep the processor busy
+                self._loop.remove_reader(self._socket)
+                self._loop.call_later(_PAUSE, self._listen_again)
             return
         sock.setblocking(False)
         with suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._accepted(sock, str(peer[0]).partition("%")[0])
+
+    def _listen_again(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._readable)
 
     def close(self) -> None:
         """Stop listening."""

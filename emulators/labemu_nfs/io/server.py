@@ -91,6 +91,7 @@ class NfsServer:
         self._portmaps: list[RpcServer] = []
         self._ports: list[Listener | DatagramPort] = []
         self._connections: dict[RpcConnection, Connection] = {}
+        self._jobs: set[asyncio.Future[object]] = set()
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="nfs-disk")
 
     @property
@@ -138,7 +139,13 @@ class NfsServer:
             return
         engine = RpcConnection(server, Caller(peer))
         self._connections[engine] = Connection(
-            asyncio.get_running_loop(), sock, engine, disk=self._disk, tell=self._tell, closed=self._gone
+            asyncio.get_running_loop(),
+            sock,
+            engine,
+            disk=self._disk,
+            jobs=self._jobs,
+            tell=self._tell,
+            closed=self._gone,
         )
 
     def _tell(self, engines: list[RpcConnection]) -> None:
@@ -159,8 +166,9 @@ class NfsServer:
         self._stop_listening()
         for connection in tuple(self._connections.values()):
             connection.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._disk.shutdown)
-        await asyncio.sleep(0)  # what the last jobs have to say in this thread
+        if self._jobs:
+            await asyncio.wait(self._jobs)
+        self._disk.shutdown()
         for export in tuple(self._exports):
             self.remove_export(export.path)
 

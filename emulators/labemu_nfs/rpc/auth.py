@@ -11,9 +11,12 @@ AUTH_NONE = 0
 AUTH_SYS = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Credential:
-    """Who calls, as the call claims; with AUTH_NONE the numbers mean nothing."""
+    """Who calls, as the call claims; with AUTH_NONE the numbers mean nothing.
+
+    It is compared by identity, so that tables keyed by it are quick: Credentials gives the same one for the same bytes.
+    """
 
     flavor: int
     uid: int = 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, error
 
 from labemu_nfs.errors import ProtocolError
 from labemu_nfs.limits import MAX_CREDENTIAL
-from labemu_nfs.xdr import Decoder, XdrError, u32
+from labemu_nfs.xdr import XdrError, u32
 
 Buffer = bytes | memoryview
 Body = list[Buffer]
@@ -55,10 +55,14 @@ class Call:
         if version != RPC_VERSION:
             raise RpcVersionError(self.xid)
         self.view = view
-        decoder = Decoder(view, _HEAD.size)
-        end = _skip_auth(decoder)
+        try:
+            end = _end_of_auth(view, _HEAD.size)
+            self.at = _end_of_auth(view, end)
+        except error:
+            raise XdrError("the message is too short") from None
+        if self.at > len(view):
+            raise XdrError("the message is too short")
         self.credential = bytes(view[_HEAD.size : end])
-        self.at = _skip_auth(decoder)
 
 
 class RpcVersionError(Exception):
@@ -69,12 +73,12 @@ class RpcVersionError(Exception):
         self.xid = xid
 
 
-def _skip_auth(decoder: Decoder) -> int:
-    _, size = decoder.unpack(_FLAVOR)
+def _end_of_auth(view: memoryview, at: int) -> int:
+    """Where an opaque_auth ends that begins at `at`. Raises XdrError, struct.error."""
+    size: int = _FLAVOR.unpack_from(view, at)[1]
     if size > MAX_CREDENTIAL:
         raise XdrError("a credential too long")  # RFC 5531 8.2
-    decoder.fixed(size)
-    return decoder.at
+    return at + _FLAVOR.size + (size + 3 & ~3)
 
 
 def accepted(xid: int, status: int = SUCCESS) -> bytes:

@@ -71,6 +71,7 @@ class KernelKeys:
     persistent = True
 
     def __init__(self, root: Path) -> None:
+        self._reader = syscalls.HandleReader()
         self._mount = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.close(self.open(self.key_at(self._mount, b"")))
@@ -79,7 +80,7 @@ class KernelKeys:
             raise
 
     def key_at(self, directory: int, name: bytes) -> Key:
-        kind, handle = syscalls.name_to_handle(directory, name)
+        kind, handle = self._reader.read(directory, name)
         if len(handle) >= MAX_KEY or not 0 <= kind < 256:
             raise OSError(EOVERFLOW, "the file system's handles are too long")
         return bytes((kind,)) + handle

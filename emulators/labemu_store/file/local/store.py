@@ -43,6 +43,9 @@ _KINDS = {
     stat.S_IFIFO: FileKind.FIFO,
 }
 _FORMATS = {kind: form for form, kind in _KINDS.items()}
+_MAX_MAJOR, _MAX_MINOR = 2**12 - 1, 2**20 - 1
+"""What Linux keeps of a device number (MKDEV)."""
+
 _MAX_DEPTH = 1024
 """Directories between a directory and the root: PATH_MAX allows 2048; a longer chain is not ours to follow."""
 
@@ -66,6 +69,11 @@ def attributes_of(result: os.stat_result) -> Attributes:
         result.st_mtime_ns,
         result.st_ctime_ns,
     )
+
+
+def _bound(limit: int) -> int:
+    """A limit of pathconf, which is -1 where there is none."""
+    return limit if limit >= 0 else 0xFFFF_FFFF
 
 
 def check_name(name: bytes) -> None:
@@ -103,7 +111,7 @@ class LocalFileStore:
             special_files=self._privileged,
             persistent_keys=self._keys.persistent,
             max_name=os.pathconf(self._path, "PC_NAME_MAX"),
-            max_links=os.pathconf(self._path, "PC_LINK_MAX"),
+            max_links=_bound(os.pathconf(self._path, "PC_LINK_MAX")),
         )
 
     @property
@@ -298,6 +306,8 @@ class LocalFileStore:
         check_name(name)
         if kind not in (FileKind.FIFO, FileKind.SOCKET, FileKind.BLOCK, FileKind.CHARACTER):
             raise OSError(EOPNOTSUPP, os.strerror(EOPNOTSUPP))
+        if device[0] > _MAX_MAJOR or device[1] > _MAX_MINOR:
+            raise OSError(EINVAL, os.strerror(EINVAL))
         above = self._directory(directory)
         os.mknod(name, _FORMATS[kind] | 0o600, os.makedev(*device), dir_fd=above.path)
         return self._created(directory, above, name, owner)

@@ -27,14 +27,22 @@ def _fail() -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def name_to_handle(directory: int, name: bytes) -> tuple[int, bytes]:
-    """The kernel's handle (type, bytes) of `name` in the directory, a symlink itself; of the descriptor where `name` is empty."""
-    buffer = ctypes.create_string_buffer(_HANDLE_HEAD.pack(_MAX_HANDLE_SZ, 0), _HANDLE_HEAD.size + _MAX_HANDLE_SZ)
-    mount = ctypes.c_int()
-    if _libc.name_to_handle_at(directory, name, buffer, ctypes.byref(mount), 0 if name else AT_EMPTY_PATH):
-        raise _fail()
-    size, kind = _HANDLE_HEAD.unpack_from(buffer)
-    return kind, buffer.raw[_HANDLE_HEAD.size : _HANDLE_HEAD.size + size]
+class HandleReader:
+    """Asks for kernel file handles, with one buffer for all its calls; for use in one thread."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_HANDLE_HEAD.size + _MAX_HANDLE_SZ)
+        self._mount = ctypes.c_int()
+        as_array = (ctypes.c_char * len(self._buffer)).from_buffer(self._buffer)
+        self._arguments = (as_array, ctypes.byref(self._mount))
+
+    def read(self, directory: int, name: bytes) -> tuple[int, bytes]:
+        """The handle (type, bytes) of `name` in the directory, of a symlink itself; of the descriptor where `name` is empty."""
+        _HANDLE_HEAD.pack_into(self._buffer, 0, _MAX_HANDLE_SZ, 0)
+        if _libc.name_to_handle_at(directory, name, *self._arguments, 0 if name else AT_EMPTY_PATH):
+            raise _fail()
+        size, kind = _HANDLE_HEAD.unpack_from(self._buffer)
+        return kind, bytes(self._buffer[_HANDLE_HEAD.size : _HANDLE_HEAD.size + size])
 
 
 def open_by_handle(mount: int, kind: int, handle: bytes, flags: int) -> int:
