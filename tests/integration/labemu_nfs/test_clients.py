@@ -130,7 +130,7 @@ def test_a_read_only_export_refuses_a_copy(served, tmp_path):
 def test_wireshark_finds_nothing_malformed_and_agrees_on_the_procedures(served, tmp_path):
     capture = tmp_path / "capture.pcap"
     watcher = subprocess.Popen(
-        served.inside("tcpdump", "-i", "lo", "-U", "--immediate-mode", "-s", "0", "-w", str(capture), "port 2049 or port 111"),
+        served.inside("tcpdump", "-i", "lo", "-U", "--immediate-mode", "-B", "32768", "-w", str(capture), "tcp port 2049"),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -140,9 +140,12 @@ def test_wireshark_finds_nothing_malformed_and_agrees_on_the_procedures(served, 
         source.write_bytes(os.urandom(10_000))
         served.run("nfs-cp", str(source), served.url("copy"))
         served.run("nfs-ls", served.url())
+        # The name is in LOOKUP, CREATE, LOOKUP and READDIRPLUS, which comes last.
+        wait_for(lambda: capture.read_bytes().count(b"copy") >= 4, what="all to be captured")
     finally:
         watcher.terminate()
-        watcher.communicate()
+        _, told = watcher.communicate()
+    assert b"\n0 packets dropped by kernel" in told, told
     fields = ["-T", "fields", "-e", "rpc.replystat", "-e", "nfs.procedure_v3", "-e", "_ws.malformed"]
     rows = subprocess.run(
         ["tshark", "-r", str(capture), "-Y", "rpc", *fields], capture_output=True, text=True, check=True, timeout=60
