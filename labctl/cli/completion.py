@@ -47,8 +47,9 @@ def topologies(incomplete: str) -> list[str]:
     """Shipped examples, and TOML files of this folder."""
     try:
         from labctl.plugin.loader import load_plugins
+        from labctl.topology.load import shipped_topologies
 
-        shipped = [file.stem for folder in load_plugins().topologies for file in sorted(folder.glob("*.toml"))]
+        shipped = sorted(shipped_topologies(load_plugins()))
     except Exception:
         shipped = []
     folder = Path(os.path.dirname(incomplete) or ".")  # noqa: PTH120 - keeps a trailing slash apart
