@@ -87,7 +87,7 @@ def as_lines(argv: list[str]) -> str:
 
 
 def test_the_whole_command_line_is_as_written_down() -> None:
-    assert as_lines(qemu_command(VM)) == GOLDEN.replace("TBSIZE", "24")
+    assert as_lines(qemu_command(VM)) == GOLDEN.replace("TBSIZE", "32")
 
 
 def test_kvm_gives_the_machines_own_processor() -> None:
