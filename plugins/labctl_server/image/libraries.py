@@ -14,7 +14,7 @@ from labctl_server.image.tools import run_tool
 
 LINKER = "lib64/ld-linux-x86-64.so.2"
 _LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
-_LINE = re.compile(r"^\s*(?P<name>\S+)(?: => (?P<path>\S+)| => not found)?", re.MULTILINE)
+_LINE = re.compile(r"^\s*(?P<name>\S+)(?: => (?:not found|(?P<path>\S+)))?", re.MULTILINE)
 
 
 def needed_libraries(tree: Path, programs: Iterable[str]) -> dict[str, Path]:

@@ -122,7 +122,8 @@ class ImageStore:
             (scratch / _MANIFEST).write_text(image.to_json())
             scratch.chmod(0o755)
             finished = home / image.version
-            if not finished.exists():
+            if _read(finished) is None:
+                shutil.rmtree(finished, ignore_errors=True)  # damaged
                 scratch.rename(finished)
             _point(home / "current", image.version)
         finally:

@@ -8,6 +8,7 @@ Source: QEMU docs/interop/qmp-spec.rst.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,7 @@ class Monitor:
     def __init__(self, name: str) -> None:
         self._name = name
         self._client = QMPClient(name)
+        self._client.logger.setLevel(logging.CRITICAL)  # what goes wrong is raised; QEMU still starting is no error
         self._reader: asyncio.Task[None] | None = None
 
     async def connect(self, socket: Path, *, timeout: float = 10.0, on_event: EventHandler | None = None) -> None:
