@@ -9,6 +9,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
+from labctl.testing.plugin import short_folder
 from labctl_server.image.micro import guest_arguments
 from labctl_server.image.recipe import Image
 from labctl_server.image.store import ImageStore
@@ -16,8 +18,6 @@ from labctl_server.qemu.agent import GuestAgent
 from labctl_server.qemu.command import qemu_command
 from labctl_server.qemu.monitor import Monitor
 from labctl_server.qemu.spec import DiskSpec, FileBackend, KernelSpec, RunFolder, VmSpec
-
-from labctl.testing.plugin import short_folder
 
 DISK_SIZE = 2**30
 BOOT_TIMEOUT = 90.0  # seconds; a busy machine emulates slowly

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from labctl_server.image.recipe import Image
-from labctl_server.qemu.agent import AgentError, AgentGoneError
-from labctl_server.qemu.monitor import MonitorError
 
 from labctl.errors import NotRunningError, TimedOutError
 from labctl.testing.plugin import short_folder
 from labctl.testing.waiting import wait_until
+from labctl_server.image.recipe import Image
+from labctl_server.qemu.agent import AgentError, AgentGoneError
+from labctl_server.qemu.monitor import MonitorError
 
 from .conftest import DISK_SIZE, Guest
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from labctl_server.image.micro import MicroRecipe
 from labctl_server.image.recipe import Image
 from labctl_server.image.store import ImageStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from labctl_server.image.elf import compact
 
 TABLE = struct.Struct("<IIQQQQQQ")

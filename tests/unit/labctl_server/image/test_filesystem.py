@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from labctl_server.image.filesystem import make_ext4
 
 from labctl.errors import LabError
+from labctl_server.image.filesystem import make_ext4
 
 pytestmark = pytest.mark.needs("e2fsprogs")
 SIZE = 32 * 2**20

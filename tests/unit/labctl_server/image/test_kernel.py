@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from labctl_server.image.kernel import Modules, depends_of, module_members, unpack_kernel
 
 from labctl.errors import LabError
+from labctl_server.image.kernel import Modules, depends_of, module_members, unpack_kernel
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from labctl_server.image.libraries import parse_listing
-from labctl_server.image.micro import GuestNic, MicroRecipe, guest_arguments
 
 from labctl.errors import LabError
+from labctl_server.image.libraries import parse_listing
+from labctl_server.image.micro import GuestNic, MicroRecipe, guest_arguments
 
 
 def test_a_guest_is_told_its_name_and_each_nics_settings() -> None:

@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from labctl_server.image.recipe import Image, Progress
-from labctl_server.image.store import ImageMissingError, ImageStore, default_cache
 
 from labctl.errors import LabError
+from labctl_server.image.recipe import Image, Progress
+from labctl_server.image.store import ImageMissingError, ImageStore, default_cache
 
 
 class FakeRecipe:

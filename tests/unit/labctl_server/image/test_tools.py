@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from labctl_server.image.tools import run_tool
 
 from labctl.errors import LabError, MissingToolError
+from labctl_server.image.tools import run_tool
 
 
 def test_a_missing_tool_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

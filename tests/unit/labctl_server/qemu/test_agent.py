@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labctl_server.qemu.agent import AgentError, AgentGoneError, GuestAgent
 
 from labctl.errors import TimedOutError
+from labctl_server.qemu.agent import AgentError, AgentGoneError, GuestAgent
 
 Answer = Callable[[dict[str, Any]], bytes]
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from labctl_server.qemu import kvm
 from labctl_server.qemu.kvm import KvmVerdict, judge, probe_kvm
 
