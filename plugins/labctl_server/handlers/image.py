@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from labctl.errors import LabError
 from labctl.model.json import JsonObject
 from labctl.model.unit import Change, Health, Hold, Observation, RecordedUnit, Unit
 from labctl.plugin.api import Removal, Services, UnitErrors, UnitHandler
-from labctl_server.image.store import ImageMissingError, ImageStore
+from labctl_server.image.disk import is_disk_file
+from labctl_server.image.recipe import Image
+from labctl_server.image.store import ImageStore
 
 
 class ImageHandler(UnitHandler):
-    """Builds what is missing."""
+    """Builds what is missing.
+
+    Args:
+        store_of: opens a cache of images.
+    """
 
     type = "image"
     hold = Hold.NEVER  # disks made from it carry on whatever becomes of it
+
+    def __init__(self, store_of: Callable[[Path], ImageStore] = ImageStore) -> None:
+        self._store_of = store_of
 
     def change(self, old: JsonObject, new: JsonObject) -> Change:
         """Nothing that exists is touched."""
@@ -44,8 +54,8 @@ class ImageHandler(UnitHandler):
 
     async def observe(self, services: Services, units: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
         """Look into the cache."""
-        store = ImageStore(services.lab.image_directory)
-        return {record.unit.id: _observe(store, str(record.unit.spec["image"])) for record in units}
+        ready = {image.name: image for image in self._store_of(services.lab.image_directory).list()}
+        return {record.unit.id: _observe(ready, str(record.unit.spec["image"])) for record in units}
 
     async def _ensure(self, services: Services, unit: Unit) -> JsonObject:
         loop = asyncio.get_running_loop()
@@ -53,16 +63,14 @@ class ImageHandler(UnitHandler):
         def progress(message: str) -> None:
             loop.call_soon_threadsafe(services.progress, unit.id, message)
 
-        store = ImageStore(services.lab.image_directory)
+        store = self._store_of(services.lab.image_directory)
         image = await asyncio.to_thread(store.ensure, str(unit.spec["image"]), progress)
         return {"version": image.version}
 
 
-def _observe(store: ImageStore, name: str) -> Observation:
-    try:
-        image = store.get(name)
-    except ImageMissingError as error:
-        return Observation(health=Health.MISSING, detail=error.message)
-    except LabError as error:  # a disk file of the user's that is gone: the disks made from it live on
-        return Observation(health=Health.OK, detail=error.message)
-    return Observation(health=Health.OK, properties={"version": image.version})
+def _observe(ready: Mapping[str, Image], name: str) -> Observation:
+    image = ready.get(name)
+    if image is None and not is_disk_file(name):
+        return Observation(health=Health.MISSING, detail=f"image {name} is not built")
+    # One of another version of labctl, or whose disk file is gone, does for the VMs that exist: what needs a newer one builds it.
+    return Observation(health=Health.OK, properties={} if image is None else {"version": image.version})

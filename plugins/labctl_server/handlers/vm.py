@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from labctl.agent.client import AgentUnreachableError
@@ -28,9 +29,16 @@ TOOLS_INTERVAL = 10.0
 
 
 class VmHandler(UnitHandler):
-    """Puts VMs on hosts."""
+    """Puts VMs on hosts.
+
+    Args:
+        store_of: opens a cache of images.
+    """
 
     type = "vm"
+
+    def __init__(self, store_of: Callable[[Path], ImageStore] = ImageStore) -> None:
+        self._store_of = store_of
 
     def change(self, old: JsonObject, new: JsonObject) -> Change:
         """A VM cannot run on new hardware without a power-cycle, nor on another host without a move."""
@@ -66,12 +74,21 @@ class VmHandler(UnitHandler):
         spec = cast("dict[str, Any]", unit.spec)
         name = _name(unit)
         services.progress(unit.id, "powering on" if spec["power"] == "on" else "registering")
-        machine = {**spec["machine"], "boot": _boot(services, spec["image"])}
+        machine = {**spec["machine"], "boot": await self._boot(services, spec["image"])}
         body = {"machine": machine, "power": spec["power"], "restart": True}
         agent = services.agent(_host(unit))
         state = await agent.call("PUT", f"/v1/vms/{name}", body, timeout=PUT_DEADLINE)
         if spec["power"] == "on" and machine["tools"]:
             await _wait_for_tools(services, unit, cast("dict[str, Any]", state))
+
+    async def _boot(self, services: Services, image: str) -> JsonObject:
+        """What the VM starts from, as the image is now."""
+        found = await asyncio.to_thread(self._store_of(services.lab.image_directory).ensure, image)
+        return {
+            "kernel": None if found.kernel is None else str(found.kernel),
+            "initrd": None if found.initrd is None else str(found.initrd),
+            "cmdline": found.cmdline,
+        }
 
 
 async def _wait_for_tools(services: Services, unit: Unit, state: Mapping[str, Any]) -> None:
@@ -90,16 +107,6 @@ async def _wait_for_tools(services: Services, unit: Unit, state: Mapping[str, An
             resource=unit.resource,
             message=f"the guest tools of {_name(unit)} do not answer after {TOOLS_DEADLINE:g} s",
         )
-
-
-def _boot(services: Services, image: str) -> JsonObject:
-    """What the VM starts from, as the image is now."""
-    found = ImageStore(services.lab.image_directory).get(image)
-    return {
-        "kernel": None if found.kernel is None else str(found.kernel),
-        "initrd": None if found.initrd is None else str(found.initrd),
-        "cmdline": found.cmdline,
-    }
 
 
 async def _remove(services: Services, unit: Unit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -9,7 +10,7 @@ import shutil
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,67 @@ async def test_a_vm_whose_disk_is_missing_says_so_and_leaves_nothing(host: Host)
     state = await host.state()
     assert (state["state"], state["reason"]) == ("off", "did not start")
     assert (host.qemus(), host.links(), host.sockets()) == ([], set(), [])
+
+
+def _is_recorded(host: Host) -> bool:
+    return (host.folder / "vms/web1/vm.json").exists()
+
+
+def _has_tap(host: Host) -> bool:
+    return bool(host.links())
+
+
+def _has_qemu(host: Host) -> bool:
+    return bool(host.qemus())
+
+
+def _has_monitor(host: Host) -> bool:
+    return (host.folder / "vms/web1/qmp.sock").exists()
+
+
+@pytest.mark.parametrize("moment", [_is_recorded, _has_tap, _has_qemu, _has_monitor])
+async def test_hostd_killed_in_the_middle_of_a_start_leaves_what_the_next_completes(
+    host: Host, moment: Callable[[Host], bool]
+) -> None:
+    starting = asyncio.create_task(host.put())
+    await wait_until(lambda: asyncio.to_thread(moment, host), 30)
+    host.kill()
+    await asyncio.gather(starting, return_exceptions=True)
+    await host.start()
+    state = await host.put()
+    assert (state["state"], len(host.qemus()), host.links()) == ("running", 1, {"web1.0"})
+    await host.call("DELETE", "/v1/vms/web1")
+    assert (host.qemus(), host.links(), host.sockets()) == ([], set(), [])
+
+
+def _qemu_is_gone(host: Host) -> bool:
+    return not host.qemus()
+
+
+def _sockets_are_gone(host: Host) -> bool:
+    return host.sockets() == []
+
+
+@pytest.mark.parametrize("moment", [_qemu_is_gone, _sockets_are_gone])
+async def test_hostd_killed_in_the_middle_of_a_removal_leaves_what_the_next_completes(
+    host: Host, moment: Callable[[Host], bool]
+) -> None:
+    await host.put()
+    removing = asyncio.create_task(host.call("DELETE", "/v1/vms/web1"))
+    await wait_until(lambda: asyncio.to_thread(moment, host), 30)
+    host.kill()
+    await asyncio.gather(removing, return_exceptions=True)
+    await host.start()
+    await host.call("DELETE", "/v1/vms/web1")
+    assert (host.qemus(), host.links(), host.sockets()) == ([], set(), [])
+    assert await host.call("GET", "/v1/vms") == {}
+    assert list((host.folder / "vms").iterdir()) == []
+
+
+async def test_a_second_hostd_of_the_same_folder_does_not_start(host: Host) -> None:
+    argv = [sys.executable, "-m", "labctl_server.hostd", "--config", str(host.config)]
+    log = host.folder / "second.log"
+    second = processes.spawn(argv, namespace=host.namespace, log=log)
+    assert await asyncio.to_thread(processes.wait_gone, [second], 30) == []
+    assert processes.reap(second) != 0
+    assert "another hostd holds" in log.read_text()
