@@ -28,6 +28,7 @@ def test_each_request_of_a_batch_gets_its_own_answer() -> None:
         answers = handle.request([rtnetlink.get_link(name) for name in names])
         assert [answer.errno for answer in answers] == [0, errno.ENODEV] * 60
         assert {rtnetlink.read_link(answer.body).name for answer in answers[::2]} == {"lo"}
+        assert all(answer.body for answer in handle.request([rtnetlink.get_link("lo")] * 300))
         assert handle.request([]) == []
         links = [rtnetlink.read_link(body) for body in handle.dump(rtnetlink.RTM_GETLINK, rtnetlink.links_dump())]
         assert "lo" in {link.name for link in links}
