@@ -71,11 +71,15 @@ class _JsonLines:
 
 
 class _Plain:
-    """A line for each step that ends."""
+    """A line for each step that ends, and for what a long one is at; nothing twice."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
 
     def show(self, entry: dict[str, Any]) -> None:
         text = describe(entry)
-        if text:
+        if text and text not in self._shown:
+            self._shown.add(text)
             note(text)
 
 
