@@ -40,7 +40,20 @@ def read_topology(name: str) -> Source:
 
 
 def _example(name: str) -> Path:
+    own = _own_example(name)
+    if own is not None:
+        return own
     from labctl.plugin.loader import load_plugins
     from labctl.topology.load import find_topology
 
     return find_topology(name, load_plugins())
+
+
+def _own_example(name: str) -> Path | None:
+    """labctl's own example of that name; found without the plugins and pydantic, since a second `up` should be quick."""
+    try:
+        import labctl_topologies
+    except ImportError:
+        return None
+    files = (Path(folder) / f"{name}.toml" for folder in labctl_topologies.__path__)
+    return next((file for file in files if "/" not in name and file.is_file()), None)
