@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from labctl.model.quantity import GIB, format_bytes
 from labctl.plugin.api import DoctorFinding
 from labctl_server.qemu.command import QEMU
+from labctl_server.qemu.kvm import probe_kvm
 
 PROBE_DEADLINE = 10.0
 """Seconds for a tool to say what it can do."""
@@ -26,7 +27,7 @@ _IMAGE_TOOLS = {"dpkg-deb": "dpkg", "apt-get": "apt", "mke2fs": "e2fsprogs", "de
 
 def examine() -> Sequence[DoctorFinding]:
     """All findings, in the order to show them."""
-    return (_qemu(), *(_driver(name) for name in ("iscsi", "nfs")), *_image_tools(), _memory())
+    return (_qemu(), *(_driver(name) for name in ("iscsi", "nfs")), _kvm(), *_image_tools(), _memory())
 
 
 def _qemu() -> DoctorFinding:
@@ -51,6 +52,19 @@ def _driver(protocol: str) -> DoctorFinding:
         ok=there,
         detail=f"guests' disks over {protocol}" if there else "QEMU knows no such driver",
         mend="" if there else "`sudo apt install qemu-block-extra`",
+    )
+
+
+def _kvm() -> DoctorFinding:
+    verdict = probe_kvm()
+    return DoctorFinding(
+        name="KVM",
+        ok=verdict.usable,
+        detail=verdict.reason,
+        mend=""
+        if verdict.usable
+        else "guests run emulated, some ten times slower; KVM needs VT-x or AMD-V, and access to /dev/kvm",
+        required=False,
     )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from labctl_server.hostd.store import VmRecord, VmStore
 from labctl_server.hostd.taps import Taps
 from labctl_server.hostd.vm import Host, Vm
 from labctl_server.machine import Machine, Power
+from labctl_server.qemu.kvm import probe_kvm
 
 if TYPE_CHECKING:
     from labctl.agent.config import AgentConfig
@@ -44,6 +46,8 @@ LOCK_DEADLINE = 10.0
 
 LOCK_INTERVAL = 0.05
 
+log = logging.getLogger(__name__)
+
 
 class HostConfig(BaseModel):
     """The host's own part of the agent's configuration.
@@ -51,12 +55,14 @@ class HostConfig(BaseModel):
     Args:
         cpus: processors that its VMs share.
         memory: bytes that its VMs share.
+        cache: where what was found out about this machine is kept for other hosts, or None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cpus: int
     memory: int
+    cache: Path | None = None
 
 
 class _Body(BaseModel):
@@ -120,11 +126,16 @@ class HostApplication:
             name=config.node,
             store=VmStore(config.directory / "vms"),
             taps=taps or Taps(),
-            driver=driver or QemuDriver(config.lab, config.node),
+            driver=driver or QemuDriver(config.lab, config.node, accelerated=self._has_kvm()),
             publish=publish,
         )
         self._vms: dict[str, Vm] = {}
         self._lock_file: int | None = None
+
+    def _has_kvm(self) -> bool:
+        verdict = probe_kvm(self._config.cache)
+        log.info("KVM %s: %s", "is used" if verdict.usable else "is not used", verdict.reason)
+        return verdict.usable
 
     def routes(self) -> Sequence[BaseRoute]:
         """The routes listed above."""

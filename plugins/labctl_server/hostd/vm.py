@@ -22,11 +22,11 @@ from labctl.linux.processes import ProcessId
 from labctl.model.json import Json
 from labctl_server.hostd import process
 from labctl_server.hostd.driver import GuestDriver
-from labctl_server.hostd.monitor import Monitor
 from labctl_server.hostd.store import State, VmRecord, VmStore
 from labctl_server.hostd.taps import Taps
 from labctl_server.hostd.tools import Tools
 from labctl_server.machine import Machine, Power
+from labctl_server.qemu.monitor import Monitor
 
 MONITOR_DEADLINE = 30.0
 """Seconds from QEMU's start to its monitor's answer: it opens the disks first, and a target may be slow to log in to."""
@@ -179,7 +179,7 @@ class Vm:
             NotRunningError: it is off.
         """
         async with self._lock:
-            await self._running_monitor().execute("system_reset")
+            await self._running_monitor().reset()
             await self._tools.restart()
         self._host.publish("vm.reset", vm=self.name)
 
@@ -270,8 +270,8 @@ class Vm:
     async def _attach(self, found: ProcessId, *, timeout: float) -> None:
         """Watch a process, and speak to its monitor where it answers."""
         self._watcher = asyncio.create_task(self._watch(found))
-        monitor = Monitor(self._sockets["monitor"], self.name)
-        connecting = asyncio.create_task(monitor.connect(timeout=timeout))
+        monitor = Monitor(self.name)
+        connecting = asyncio.create_task(monitor.connect(self._sockets["monitor"], timeout=timeout))
         await asyncio.wait({connecting, self._watcher}, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done() and connecting.exception() is None:
             self._monitor = monitor
@@ -285,7 +285,7 @@ class Vm:
     async def _watch(self, found: ProcessId) -> None:
         """Wait for the process's end, and settle what it was."""
         status = await process.ended(found)
-        cause = None if self._monitor is None else await self._monitor.last_words()
+        cause = None if self._monitor is None else await self._monitor.end_cause()
         await self._detach()
         if self._record.reason == STARTING:
             return  # who starts it looks after it
@@ -316,7 +316,7 @@ class Vm:
         watcher = self._watcher
         try:
             if not await self._tools.shut_down():
-                await self._running_monitor().execute("system_powerdown")
+                await self._running_monitor().power_button()
         except NotRunningError:
             return False  # no monitor and no tools: there is nobody to ask
         await asyncio.wait({watcher}, timeout=timeout)
@@ -330,7 +330,7 @@ class Vm:
         await self._tools.synchronise(SYNC_DEADLINE)
         if self._monitor is not None:
             with contextlib.suppress(LabError):
-                await self._monitor.execute("quit", timeout=QUIT_DEADLINE)
+                await self._monitor.quit()
                 await asyncio.wait({watcher}, timeout=QUIT_DEADLINE)
         if not watcher.done():
             await asyncio.to_thread(processes.terminate, [running], grace=0.0)

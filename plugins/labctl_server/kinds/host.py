@@ -119,7 +119,11 @@ class HostKind(Kind[HostSpec]):
             module=AGENT_MODULE,
             address=ports.management.ip,
             owner=resource.address,
-            config={"cpus": resource.spec.cpus, "memory": resource.spec.memory},
+            config={
+                "cpus": resource.spec.cpus,
+                "memory": resource.spec.memory,
+                "cache": str(view.lab.image_directory),
+            },
             needs=(
                 *(port.unit.id for port in (ports.management, *ports.storage)),
                 *view.provider(Address("network", ports.management.network), Network).reached_through,

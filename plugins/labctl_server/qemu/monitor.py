@@ -14,12 +14,23 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient, QMPError, StateError
+from qemu.qmp import (
+    ConnectError,
+    EventListener,
+    ExecInterruptedError,
+    ExecuteError,
+    QMPClient,
+    QMPError,
+    Runstate,
+    StateError,
+)
 from qemu.qmp.message import Message
 
+from labctl.agent.local import connected
 from labctl.errors import LabError, NotRunningError, TimedOutError
 from labctl.model.json import Json
 
+_DRAIN_DEADLINE = 1.0  # seconds; what QEMU said before its end is in the socket already
 _RETRY = 0.02  # seconds between attempts while QEMU starts
 
 EventHandler = Callable[[str, Mapping[str, Any]], None]
@@ -94,6 +105,18 @@ class Monitor:
         with suppress(NotRunningError):  # it may end before it answers
             await self.execute("quit")
 
+    async def end_cause(self) -> str | None:
+        """Why QEMU ended (`guest-shutdown`, `host-qmp-quit` …: QEMU's ShutdownCause), to be asked once its process is gone.
+
+        None where it did not say: it crashed or was killed.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_DEADLINE):
+                while self._client.runstate is Runstate.RUNNING:  # its last words may still be in the socket
+                    await self._client.runstate_changed()
+        ends = [_event(event)[1] for event in self._client.events.history if event["event"] == "SHUTDOWN"]
+        return str(ends[-1].get("reason")) if ends else None
+
     async def close(self) -> None:
         """Leave the monitor to others; the VM runs on."""
         if self._reader is not None:
@@ -105,8 +128,8 @@ class Monitor:
 
     async def _connect(self, socket: Path) -> None:
         while True:  # nothing tells when a starting process listens
-            with suppress(ConnectError):
-                return await self._client.connect(str(socket))
+            with suppress(ConnectError, OSError):
+                return await self._client.connect(connected(socket, timeout=0))
             await asyncio.sleep(_RETRY)
 
     async def _pass_on(self, events: EventListener, on_event: EventHandler) -> None:
