@@ -227,9 +227,12 @@ class Removal:
 
     Args:
         purge: the user asked to delete persistent data too.
+        replaced: the ids of those units of the batch that are made again right after; what a new one takes over (a disk's content)
+            stays.
     """
 
     purge: bool = False
+    replaced: frozenset[str] = frozenset()
 
 
 class UnitHandler:

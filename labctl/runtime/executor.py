@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from labctl.model.address import Address
 from labctl.model.json import JsonObject
 from labctl.model.unit import RecordedUnit, Unit, UnitState
 from labctl.plan.order import Operation, Verb, operations
-from labctl.plan.plan import Plan, Step
+from labctl.plan.plan import Action, Plan, Step
 from labctl.plugin.api import Removal, Services, UnitErrors, UnitHandler
 from labctl.runtime.journal import Journal
 
@@ -157,7 +157,8 @@ class Executor:
             return await handler.create(self._services, [step.unit for step in steps])
         records = [record for step in steps if (record := before[step.unit.id]) is not None]
         if verb is Verb.DELETE:
-            await handler.delete(self._services, records, removal)
+            replaced = frozenset(step.unit.id for step in steps if step.action is Action.REPLACE)
+            await handler.delete(self._services, records, replace(removal, replaced=replaced))
             return {}
         return await self._update(
             handler, [(_old(record), step.unit) for record, step in zip(records, steps, strict=True)]

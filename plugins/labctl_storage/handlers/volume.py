@@ -44,11 +44,11 @@ class VolumeHandler(UnitHandler):
         return {}
 
     async def delete(self, services: Services, units: Sequence[RecordedUnit], removal: Removal) -> None:
-        """Take each away, and its data unless it is persistent."""
+        """Take each away, and its data unless that is persistent or for the volume that is made in its place."""
         errors: dict[str, Exception] = {}
         for record in units:
             spec = cast("dict[str, Any]", record.unit.spec)
-            keep = bool(spec["persistent"]) and not removal.purge
+            keep = (bool(spec["persistent"]) and not removal.purge) or record.unit.id in removal.replaced
             path = f"/v1/datastores/{spec['datastore']}/volumes/{spec['name']}?keep={'true' if keep else 'false'}"
             try:
                 await services.agent(spec["array"]).call("DELETE", path)
