@@ -77,6 +77,13 @@ class Tools:
             await agent.close()
         self.ready.clear()
 
+    async def wait(self, timeout: float, end: asyncio.Task[None]) -> bool:
+        """Wait until they answer, the VM's end or the timeout; whether they answer."""
+        ready = asyncio.ensure_future(self.ready.wait())
+        await asyncio.wait({ready, end}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        return self.ready.is_set()
+
     async def run_command(self, argv: Sequence[str], *, stdin: bytes, timeout: float) -> Mapping[str, Any]:
         """Run a command in the guest to its end; bytes come as base64.
 

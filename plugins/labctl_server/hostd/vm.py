@@ -43,6 +43,9 @@ SYNC_DEADLINE = 3.0
 SHUTDOWN_DEADLINE = 20.0
 """Seconds for a guest's orderly shutdown when a changed VM is restarted."""
 
+PRESS_INTERVAL = 3.0
+"""Seconds after which a power button that did nothing is pressed again."""
+
 QUIT_CAUSES = ("host-qmp-quit", "host-signal", "host-ui")
 """Ends that somebody on the host asked for (qapi ShutdownCause); the others but None are the guest's own."""
 
@@ -193,10 +196,7 @@ class Vm:
         watcher = self._watcher
         if self._record.state != "running" or watcher is None:
             return False
-        ready = asyncio.ensure_future(self._tools.ready.wait())
-        await asyncio.wait({ready, watcher}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
-        return self._tools.ready.is_set()
+        return await self._tools.wait(timeout, watcher)
 
     async def remove(self) -> None:
         """Power off and forget; the guest is asked to write out what it holds."""
@@ -314,12 +314,17 @@ class Vm:
         if self._record.state != "running" or self._watcher is None:
             return True
         watcher = self._watcher
-        try:
-            if not await self._tools.shut_down():
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while not watcher.done() and (left := deadline - loop.time()) > 0:
+            try:
+                if await self._tools.shut_down():
+                    await asyncio.wait({watcher}, timeout=left)
+                    break
                 await self._running_monitor().power_button()
-        except NotRunningError:
-            return False  # no monitor and no tools: there is nobody to ask
-        await asyncio.wait({watcher}, timeout=timeout)
+            except NotRunningError:
+                break  # it ended meanwhile, or there is nobody to ask
+            await self._tools.wait(min(left, PRESS_INTERVAL), watcher)  # a guest that boots hears no button yet
         return watcher.done()
 
     async def _power_off(self) -> None:

@@ -275,6 +275,12 @@ async def test_reset_boots_the_guest_again_in_the_same_qemu(host: Host) -> None:
     assert await host.shell("cat /proc/sys/kernel/random/boot_id") != boot
 
 
+async def test_a_guest_that_still_boots_shuts_down_as_soon_as_it_can(host: Host) -> None:
+    await host.put()
+    stopped = await host.call("POST", "/v1/vms/web1/stop", {"timeout": BOOT_DEADLINE})
+    assert (stopped["state"], stopped["reason"]) == ("off", "the guest shut down")
+
+
 async def test_changed_hardware_waits_for_a_restart(host: Host) -> None:
     before = await host.boot()
     waiting = await host.put(memory=160 * 2**20)
