@@ -16,6 +16,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
+from labemu_scsi.command import Response, Status
+from labemu_scsi.sense import DataPhaseError
+
 from labemu_iscsi import gather
 from labemu_iscsi.errors import (
     InvalidField,
@@ -44,6 +47,7 @@ from labemu_iscsi.pdu import (
     IMMEDIATE,
     NO_TAG,
     Buffer,
+    DataOut,
     LoginRequest,
     LoginResponse,
     LogoutRequest,
@@ -62,7 +66,6 @@ from labemu_iscsi.sender import Sender
 from labemu_iscsi.session import MASK, Parameters, Session
 from labemu_iscsi.task import WRITE, Task
 from labemu_iscsi.text import TextExchange
-from labemu_scsi.command import Response
 
 _COMMAND = ScsiCommand.layout.unpack_from
 _CMD_SN = struct.Struct(">I").unpack_from
@@ -197,11 +200,7 @@ class TargetConnection:
             self._login_request(LoginRequest.unpack(buffer, start), bytes(data))
             return
         if opcode == Opcode.DATA_OUT:
-            task = gather.data_out(self.session, self._sender, buffer, start, data)
-            if task is not None:
-                self._events.append(task)
-            if self.session.waiting:
-                gather.resume(self.session, self._sender)
+            self._data_out(self.session, buffer, start, data)
             return
         if opcode == Opcode.SNACK_REQUEST:
             raise SnackRejected("SNACK at error recovery level 0")
@@ -263,6 +262,19 @@ class TargetConnection:
         session.commands += 1
         if not flags & WRITE or gather.begin(session, self._sender, task, data):
             self._events.append(task)
+
+    def _data_out(self, session: Session, buffer: bytearray, start: int, data: memoryview) -> None:
+        try:
+            task = gather.data_out(session, self._sender, buffer, start, data)
+        except DataPhaseError as error:
+            failed = session.tasks[DataOut.unpack(buffer, start).itt]
+            self.respond(failed, Response(Status.CHECK_CONDITION, b"", error.sense()))
+            failed.aborted = True
+        else:
+            if task is not None:
+                self._events.append(task)
+        if session.waiting:
+            gather.resume(session, self._sender)
 
     def _login_request(self, request: LoginRequest, data: bytes) -> None:
         login = self._login

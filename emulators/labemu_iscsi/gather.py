@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labemu_scsi.sense import DataPhaseError
+
 from labemu_iscsi.errors import ProtocolError
 from labemu_iscsi.limits import MAX_TASK_DATA, SESSION_DATA
 from labemu_iscsi.pdu import FINAL, NO_TAG, DataOut, ReadyToTransfer
@@ -89,7 +91,7 @@ def data_out(session: Session, sender: Sender, buffer: bytearray, start: int, da
     """Take a Data-Out; the task when that was its last.
 
     Raises:
-        ProtocolError: data that nobody asked for, or out of order.
+        DataPhaseError: data that nobody asked for, or out of order; the task is over with that (RFC 7143 7.9, 11.4.7.2).
     """
     _, flags, _, _, itt, ttt, _, data_sn, offset = _DATA_OUT(buffer, start)
     task = session.tasks.get(itt)
@@ -120,7 +122,7 @@ def _unsolicited(task: Task, flags: int, data_sn: int, offset: int, data: memory
         or offset != task.gathered
         or offset + len(data) > task.solicited
     ):
-        raise ProtocolError("unsolicited data out of order, or more than FirstBurstLength")
+        raise DataPhaseError()
     _store(task, offset, data)
     task.data_sn += 1
     if flags & FINAL:
@@ -131,12 +133,12 @@ def _unsolicited(task: Task, flags: int, data_sn: int, offset: int, data: memory
 def _solicited(session: Session, task: Task, ttt: int, flags: int, data_sn: int, offset: int, data: memoryview) -> None:
     r2t = session.r2ts.get(ttt)
     if r2t is None or r2t.task is not task:
-        raise ProtocolError("Data-Out with a target transfer tag that is not open")
+        raise DataPhaseError()
     end = offset + len(data)
     done = end == r2t.end
     # RFC 7143 11.7.5: DataSN counts from 0 for each R2T; 11.7.1: F ends the sequence
     if data_sn != r2t.data_sn or offset != r2t.offset or end > r2t.end or done != bool(flags & FINAL):
-        raise ProtocolError("solicited data out of order, or not as long as the R2T said")
+        raise DataPhaseError()
     _store(task, offset, data)
     session.solicited -= len(data)
     r2t.offset = end

@@ -6,17 +6,11 @@ import struct
 
 from labemu_scsi.cdb import Access, CommandSpec, cut
 from labemu_scsi.command import Command, Outcome, Response
-from labemu_scsi.limits import PHYSICAL_BLOCK
 from labemu_scsi.sense import InvalidField
 from labemu_scsi.unit import LogicalUnit
 
 _LBPME = 0x8000  # thin
 _LBPRZ = 0x4000  # unmapped blocks read as zeroes
-
-
-def physical_exponent(unit: LogicalUnit) -> int:
-    """Logical blocks in a physical block, as a power of two."""
-    return max(0, (PHYSICAL_BLOCK // unit.block_size).bit_length() - 1)
 
 
 def read_capacity10(unit: LogicalUnit, command: Command) -> Outcome:
@@ -30,7 +24,7 @@ def read_capacity10(unit: LogicalUnit, command: Command) -> Outcome:
 def read_capacity16(unit: LogicalUnit, command: Command) -> Outcome:
     """READ CAPACITY(16), SBC-3 5.16."""
     provisioning = _LBPME | _LBPRZ if unit.thin else 0
-    data = struct.pack(">QIBBH16x", unit.blocks - 1, unit.block_size, 0, physical_exponent(unit), provisioning)
+    data = struct.pack(">QI2xH16x", unit.blocks - 1, unit.block_size, provisioning)
     return Response(0, cut(data, int.from_bytes(command.cdb[10:14], "big")))
 
 

@@ -10,8 +10,8 @@ MAX_TRANSFER_BYTES: Final = 16 << 20
 OPTIMAL_TRANSFER_BYTES: Final = 1 << 20
 """Large enough that the cost of a command vanishes, small enough that others get their turn."""
 
-MAX_WRITE_SAME_BYTES: Final = 4 << 30
-"""One WRITE SAME; a larger wipe comes as several commands, so that it can be watched and aborted."""
+MAX_WRITE_SAME_BLOCKS: Final = 0xFFFF
+"""One WRITE SAME, whether (10) or (16); a larger wipe comes as several commands, so that it can be watched and aborted."""
 
 INLINE_WRITE_SAME_BYTES: Final = 4 << 20
 """A pattern up to this size is written at once; a larger one leaves the event loop."""
@@ -25,8 +25,8 @@ MAX_UNMAP_BLOCKS: Final = 1 << 20
 MAX_COMPARE_BLOCKS: Final = 255
 """Of COMPARE AND WRITE: what its one-byte field can say; ESXi asks for 1."""
 
-PHYSICAL_BLOCK: Final = 4096
-"""Bytes of a page of the cache behind: writes of this size and alignment need no read."""
+GRANULARITY: Final = 4096
+"""Bytes of a page of the cache behind: writes and holes of this size and alignment need no read."""
 
 MAX_ATTENTIONS: Final = 16
 """Unit attentions queued for an I_T nexus; a newer one than that replaces all by one for a reset (SAM-5 5.14.4)."""

@@ -10,7 +10,7 @@ from labemu_scsi.limits import (
     INLINE_WRITE_SAME_BYTES,
     MAX_UNMAP_BLOCKS,
     MAX_UNMAP_DESCRIPTORS,
-    MAX_WRITE_SAME_BYTES,
+    MAX_WRITE_SAME_BLOCKS,
 )
 from labemu_scsi.sense import (
     InvalidDataOut,
@@ -77,7 +77,7 @@ def _write_same(unit: LogicalUnit, data: Buffer, flags: int, lba: int, count: in
     if lba >= unit.blocks:
         raise OutOfRange(information=lba)
     count = count or unit.blocks - lba  # SBC-3 5.40: zero is up to the end
-    if count << unit.shift > MAX_WRITE_SAME_BYTES:
+    if count > MAX_WRITE_SAME_BLOCKS:
         raise InvalidField(pointer=0)
     wanted = 0 if flags & _NDOB else unit.block_size
     if len(data) != wanted:
@@ -108,8 +108,10 @@ def _repeat(unit: LogicalUnit, pattern: bytes, offset: int, length: int) -> None
 
 
 def write_same10(unit: LogicalUnit, command: Command) -> Outcome:
-    """WRITE SAME(10), SBC-3 5.39."""
+    """WRITE SAME(10), SBC-3 5.39; it never unmaps (LBPWS10 is 0), for libiscsi and others send it data other than zeroes then."""
     flags, lba, count = RW10.unpack_from(command.cdb)
+    if flags & _UNMAP:
+        raise InvalidField(pointer=1, bit=3)
     return _write_same(unit, command.data, flags & ~_NDOB, lba, count)
 
 
@@ -162,7 +164,7 @@ def _runs(unit: LogicalUnit, lba: int, room: int) -> list[tuple[int, int, bool]]
 COMMANDS = (
     CommandSpec(opcode=0x42, name="UNMAP", usage="42010000000000ffff07", handler=unmap, access=Access.WRITE),
     CommandSpec(
-        opcode=0x41, name="WRITE SAME(10)", usage="41faffffffff1fffff07", handler=write_same10, access=Access.WRITE
+        opcode=0x41, name="WRITE SAME(10)", usage="41f0ffffffff1fffff07", handler=write_same10, access=Access.WRITE
     ),
     CommandSpec(
         opcode=0x93,

@@ -202,6 +202,13 @@ class Miscompare(CheckCondition):
     code = (0x1D, 0x00)
 
 
+class DataPhaseError(CheckCondition):
+    """DATA PHASE ERROR: the transport delivered data-out that was not as agreed on."""
+
+    key = SenseKey.ABORTED_COMMAND
+    code = (0x4B, 0x00)
+
+
 class UnitAttention(CheckCondition):
     """Something happened that the initiator has to know before it goes on.
 

@@ -217,7 +217,7 @@ def compare_and_write(unit: LogicalUnit, command: Command) -> Outcome:
         raise InvalidField(pointer=13)
     offset, length = lba << unit.shift, count << unit.shift
     if len(command.data) != 2 * length:
-        raise InvalidDataOut()
+        raise InvalidField(pointer=13)
     if not count:
         return GOOD
     expected, new = bytes(command.data[:length]), bytes(command.data[length:])

@@ -136,7 +136,7 @@ class LogicalUnit:
             self.update_guard()
 
     def reset(self) -> None:
-        """A logical unit reset (SAM-5 6.3.3); persistent reservations stay."""
+        """A logical unit reset (SAM-5 6.3.3); persistent reservations stay, and every nexus is told, also who ordered it."""
         self.reserved_by = None
         self.removal_prevented_by.clear()
         self.mode = ModeSettings()

@@ -6,12 +6,12 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from labemu_scsi.capacity import physical_exponent
 from labemu_scsi.limits import (
+    GRANULARITY,
     MAX_COMPARE_BLOCKS,
     MAX_UNMAP_BLOCKS,
     MAX_UNMAP_DESCRIPTORS,
-    MAX_WRITE_SAME_BYTES,
+    MAX_WRITE_SAME_BLOCKS,
     OPTIMAL_TRANSFER_BYTES,
 )
 
@@ -71,7 +71,7 @@ def _extended(unit: LogicalUnit, nexus: Nexus) -> bytes:
 
 def _block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """Page B0h, SBC-3 6.6.4."""
-    granularity = 1 << physical_exponent(unit)
+    granularity = max(1, GRANULARITY >> unit.shift)
     return struct.pack(
         ">BBHIIIIIIIQ20x",
         0,  # WSNZ: WRITE SAME of zero blocks goes up to the end
@@ -84,7 +84,7 @@ def _block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
         MAX_UNMAP_DESCRIPTORS if unit.thin else 0,
         granularity if unit.thin else 0,
         0x80000000 if unit.thin else 0,  # UGAVALID, alignment 0
-        MAX_WRITE_SAME_BYTES >> unit.shift,
+        MAX_WRITE_SAME_BLOCKS,
     )
 
 
@@ -94,8 +94,8 @@ def _characteristics(unit: LogicalUnit, nexus: Nexus) -> bytes:
 
 
 def _provisioning(unit: LogicalUnit, nexus: Nexus) -> bytes:
-    """Page B2h, SBC-3 6.6.6: thin with UNMAP and WRITE SAME, reads zeroes; or fully provisioned."""
-    return bytes((0, 0xE4, 0x02, 0)) if unit.thin else bytes(4)
+    """Page B2h, SBC-3 6.6.6: thin with UNMAP and WRITE SAME(16), reads zeroes; or fully provisioned."""
+    return bytes((0, 0xC4, 0x02, 0)) if unit.thin else bytes(4)
 
 
 PAGES: Mapping[int, Callable[[LogicalUnit, Nexus], bytes]] = {
