@@ -9,7 +9,6 @@ from labemu_scsi.sense import (
     InvalidField,
     MediumNotPresent,
     NoSense,
-    NotReady,
     RemovalPrevented,
     UnitAttention,
 )
@@ -34,15 +33,13 @@ def request_sense(unit: LogicalUnit, command: Command) -> Outcome:
         condition = UnitAttention(code)
     elif not unit.loaded:
         condition = MediumNotPresent()
-    elif not unit.started:
-        condition = NotReady()
     else:
         condition = NoSense()
     return Response(0, cut(condition.sense(descriptor_format=bool(command.cdb[1] & 0x01)), command.cdb[4]))
 
 
 def start_stop(unit: LogicalUnit, command: Command) -> Outcome:
-    """START STOP UNIT, SBC-3 5.22."""
+    """START STOP UNIT, SBC-3 5.22: load and eject; stopping flushes, and there is nothing that would cease to spin."""
     flags = command.cdb[4]
     if flags & 0xF0:  # POWER CONDITION: then START and LOEJ are ignored (SBC-3 table 80)
         return GOOD
@@ -50,12 +47,9 @@ def start_stop(unit: LogicalUnit, command: Command) -> Outcome:
     if flags & _LOEJ:
         if not unit.removable:
             raise InvalidField(pointer=4, bit=1)
-        if not starting and unit.removal_prevented_by:
+        if unit.removal_prevented_by:
             raise RemovalPrevented()
-        unit.load(loaded=starting)
-    elif starting or not flags & _NO_FLUSH or not unit.loaded:
-        unit.started = starting
-        unit.update_guard()
+        unit.load(loaded=starting, nexus=command.nexus)
     return GOOD if starting or flags & _NO_FLUSH else flush_then(unit, GOOD)
 
 

@@ -19,7 +19,6 @@ from labemu_scsi.sense import (
     InvalidField,
     InvalidOpcode,
     MediumNotPresent,
-    NotReady,
     UnitAttention,
     UnitNotSupported,
     from_os_error,
@@ -187,11 +186,8 @@ def _guard(unit: LogicalUnit, row: CommandSpec, command: Command) -> Response | 
         return RESERVATION_CONFLICT
     if row.access is not Access.ALWAYS and unit.persistent.forbids(command.nexus, row.access):
         return RESERVATION_CONFLICT
-    if row.medium:
-        if not unit.loaded:
-            raise MediumNotPresent()
-        if not unit.started:
-            raise NotReady()
+    if row.medium and not unit.loaded:
+        raise MediumNotPresent()
     return None
 
 

@@ -156,16 +156,10 @@ class OutOfRegistrations(IllegalRequest):
     code = (0x55, 0x04)
 
 
-class NotReady(CheckCondition):
-    """LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED: it was stopped."""
-
-    key = SenseKey.NOT_READY
-    code = (0x04, 0x02)
-
-
-class MediumNotPresent(NotReady):
+class MediumNotPresent(CheckCondition):
     """MEDIUM NOT PRESENT."""
 
+    key = SenseKey.NOT_READY
     code = (0x3A, 0x00)
 
 

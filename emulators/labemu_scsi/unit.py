@@ -86,7 +86,6 @@ class LogicalUnit:
         self.persistent = PersistentReservations()
         self.removal_prevented_by: set[Nexus] = set()
         self.loaded = True
-        self.started = True
         self.guarded = False
         self.atomic = threading.Lock()  # read-modify-write against writes on other threads
         self.refresh()
@@ -106,9 +105,7 @@ class LogicalUnit:
 
     def update_guard(self) -> None:
         """`guarded` tells the fast path in one look whether any command may be refused."""
-        self.guarded = (
-            self.reserved_by is not None or self.persistent.holder is not None or not self.loaded or not self.started
-        )
+        self.guarded = self.reserved_by is not None or self.persistent.holder is not None or not self.loaded
 
     def check_writable(self) -> None:
         """Raise WriteProtected unless it may be written."""
@@ -140,7 +137,6 @@ class LogicalUnit:
         self.reserved_by = None
         self.removal_prevented_by.clear()
         self.mode = ModeSettings()
-        self.started = True
         self.update_guard()
         self.attentions.establish_for_others(None, DEVICE_RESET)
 
@@ -150,9 +146,9 @@ class LogicalUnit:
         self.refresh()
         self.attentions.establish_for_others(None, CAPACITY_CHANGED)
 
-    def load(self, *, loaded: bool) -> None:
-        """Insert or eject the medium."""
+    def load(self, *, loaded: bool, nexus: Nexus | None = None) -> None:
+        """Insert or eject the medium; every nexus but the one that ordered it is told of a new medium."""
         if loaded and not self.loaded:
-            self.attentions.establish_for_others(None, MEDIUM_CHANGED)
+            self.attentions.establish_for_others(nexus, MEDIUM_CHANGED)
         self.loaded = loaded
         self.update_guard()

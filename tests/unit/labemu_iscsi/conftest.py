@@ -1,0 +1,89 @@
+"""Two engines back to back: an initiator and a target, joined by lists of buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from labemu_iscsi.connection import TargetConnection
+from labemu_iscsi.initiator import Initiator
+from labemu_iscsi.node import Node, Target
+from labemu_iscsi.service import Service
+from labemu_scsi.command import Deferred, Response
+from labemu_scsi.unit import LogicalUnit
+from labemu_store.block import MemoryBlockStore
+
+TARGET = "iqn.2026-11.lab:t1"
+MIB = 1 << 20
+
+
+class Pair:
+    """An initiator and a target's connection, joined.
+
+    Deferred work is kept in `deferred` while `hold` is set, else done at once. `chunk` cuts what travels into pieces.
+    """
+
+    def __init__(self, node: Node, initiator: Initiator, chunk: int = 0) -> None:
+        self.initiator = initiator
+        self.connection = TargetConnection(node)
+        self.service = Service(self.connection, self._execute, lambda: None)
+        self.chunk = chunk
+        self.hold = False
+        self.deferred: list[Callable[[], None]] = []
+
+    def _execute(self, deferred: Deferred, work: Callable[[], Response], done: Callable[[Response], None]) -> None:
+        if self.hold:
+            self.deferred.append(lambda: done(work()))
+        else:
+            done(work())
+
+    def exchange(self) -> None:
+        """Move bytes both ways until there are none."""
+        while True:
+            out = b"".join(map(bytes, self.initiator.data_to_send()))
+            size = self.chunk or len(out) or 1
+            for start in range(0, len(out), size):
+                for event in self.connection.receive_data(out[start : start + size]):
+                    self.service.handle(event)
+            back = b"".join(map(bytes, self.connection.data_to_send()))
+            self.initiator.receive_data(back)
+            if not out and not back:
+                return
+
+    def release(self) -> None:
+        """Do the deferred work that was held."""
+        self.hold = False
+        waiting, self.deferred = self.deferred, []
+        for work in waiting:
+            work()
+        self.exchange()
+
+    def login(self) -> None:
+        self.initiator.login()
+        self.exchange()
+        assert self.initiator.logged_in, self.connection.error
+        self.initiator.command(b"\0")  # takes the unit attention
+        self.exchange()
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    node = Node(entropy=lambda count: bytes(range(count)))
+    node.portals = ["10.0.0.1:3260"]
+    target = Target(name=TARGET)
+    store = MemoryBlockStore(64 * MIB)
+    target.device.add_unit(0, LogicalUnit(store, serial="unit0"))
+    node.targets[TARGET] = target
+    yield node
+    store.close()
+
+
+@pytest.fixture
+def connect(node: Node) -> Callable[..., Pair]:
+    def connect(*, chunk: int = 0, login: bool = True, **arguments: object) -> Pair:
+        pair = Pair(node, Initiator(**{"target": TARGET, **arguments}), chunk)  # type: ignore[arg-type]
+        if login:
+            pair.login()
+        return pair
+
+    return connect
