@@ -16,9 +16,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from labemu_scsi.command import Response, Status
-from labemu_scsi.sense import DataPhaseError
-
 from labemu_iscsi import gather
 from labemu_iscsi.errors import (
     InvalidField,
@@ -66,6 +63,8 @@ from labemu_iscsi.sender import Sender
 from labemu_iscsi.session import MASK, Parameters, Session
 from labemu_iscsi.task import WRITE, Task
 from labemu_iscsi.text import TextExchange
+from labemu_scsi.command import Response, Status
+from labemu_scsi.sense import DataPhaseError
 
 _COMMAND = ScsiCommand.layout.unpack_from
 _CMD_SN = struct.Struct(">I").unpack_from

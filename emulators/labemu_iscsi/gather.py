@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labemu_scsi.sense import DataPhaseError
-
 from labemu_iscsi.errors import ProtocolError
 from labemu_iscsi.limits import MAX_TASK_DATA, SESSION_DATA
 from labemu_iscsi.pdu import FINAL, NO_TAG, DataOut, ReadyToTransfer
 from labemu_iscsi.session import Session
 from labemu_iscsi.task import OpenR2t, Task
+from labemu_scsi.sense import DataPhaseError
 
 if TYPE_CHECKING:
     from labemu_iscsi.sender import Sender

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.limits import COMMAND_WINDOW, FULL_BUFFER, MAX_IMMEDIATE_TASKS, SESSION_DATA
 from labemu_iscsi.negotiation import format_text

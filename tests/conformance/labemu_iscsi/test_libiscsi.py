@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
+
 from labemu_iscsi.io import IscsiServer
 from labemu_store.block import MemoryBlockStore
 

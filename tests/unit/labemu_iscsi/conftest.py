@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.initiator import Initiator
 from labemu_iscsi.node import Node, Target

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from labemu_iscsi.limits import COMMAND_WINDOW, MAX_RECEIVE_DATA
 from labemu_iscsi.pdu import (
     DataIn,

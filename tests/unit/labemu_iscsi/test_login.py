@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.connection import Phase, TargetConnection
 from labemu_iscsi.limits import LOGIN_TIMEOUT

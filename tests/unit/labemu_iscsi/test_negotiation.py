@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from labemu_iscsi.errors import LoginFailed
 from labemu_iscsi.limits import MAX_KEYS
 from labemu_iscsi.negotiation import Negotiator, format_text, parse_number, parse_text

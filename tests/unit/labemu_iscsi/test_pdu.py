@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from labemu_iscsi.errors import NotSupported
 from labemu_iscsi.pdu import (
     BY_OPCODE,

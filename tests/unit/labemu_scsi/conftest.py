@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from labemu_scsi.command import Deferred, Response
 from labemu_scsi.device import Device, encode_lun
 from labemu_scsi.nexus import Nexus

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from labemu_scsi.command import Response, Status
 from labemu_scsi.report import ROWS
 from labemu_store.block import MemoryBlockStore, Operation

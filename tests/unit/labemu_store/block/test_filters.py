@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+
 from labemu_store.block import MemoryBlockStore, Operation
 from labemu_store.block.filters import DelayFilter, ErrorFilter, ReadonlyFilter, Rule, StatsFilter
 from labemu_store.errors import StoreError

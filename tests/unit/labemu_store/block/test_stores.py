@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from labemu_store.block import BlockStore, Extent, FileBlockStore, MemoryBlockStore, open_block_store
 from labemu_store.errors import StoreConfigError, StoreError
 
