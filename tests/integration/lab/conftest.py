@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from labctl.daemon.client import DaemonClient
+from labctl.runtime.paths import LabPaths
+from labctl.testing import leaks
 from labctl.testing.plugin import new_token, short_folder, watched
 
 LABCTL = [str(Path(sys.executable).parent / "labctl")]
@@ -28,7 +31,7 @@ class LabUnderTest:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "LABCTL_HOME": str(self.home)}
+        return {**os.environ, "LABCTL_HOME": str(self.home), leaks.TOKEN_VARIABLE: self.name}
 
     def run(self, *args: str, check: bool = True, timeout: float = UP_DEADLINE) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -71,6 +74,11 @@ class LabUnderTest:
             f"{resource['kind']}.{resource['name']}": resource
             for resource in self.json("status", self.name)["resources"]
         }
+
+    @property
+    def labd_pid(self) -> int:
+        paths = LabPaths(self.home, self.name)
+        return int(DaemonClient(paths.socket, self.name).get("/v1/lab")["pid"])
 
 
 def new_lab(home: Path, name: str | None = None) -> LabUnderTest:

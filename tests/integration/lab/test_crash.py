@@ -146,13 +146,13 @@ def test_labd_killed_at_every_point_of_up_and_then_taken_down(lab, topology, tmp
 def test_labd_killed_at_every_point_of_down(lab, topology, tmp_path, side: Side) -> None:
     counter = tmp_path / "count"
     lab.up(topology)
-    os.kill(lab.json("status", lab.name)["lab"]["pid"], signal.SIGKILL)
+    os.kill(lab.labd_pid, signal.SIGKILL)
     total = transactions(lab, counter, ["down", lab.name])
     assert total > 10
     for point in range(1, total + 1):
         where = f"down, {side} transaction {point} of {total}"
         lab.up(topology)
-        os.kill(lab.json("status", lab.name)["lab"]["pid"], signal.SIGKILL)
+        os.kill(lab.labd_pid, signal.SIGKILL)
         with mortal_labd(lab, counter, point, side):
             lab.run("down", lab.name, check=False)
         if (lab.home / "labs" / lab.name).exists():

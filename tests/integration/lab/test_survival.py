@@ -75,7 +75,7 @@ def test_a_host_cut_off_from_management_is_not_responding_and_its_vms_run_on(qui
 
 def test_labd_killed_is_started_again_by_the_next_command_and_adopts_everything(quickstart) -> None:
     before = quickstart.exec("web1", "cat", "/proc/sys/kernel/random/boot_id").stdout
-    os.kill(quickstart.status_of_labd()["pid"], signal.SIGKILL)
+    os.kill(quickstart.labd_pid, signal.SIGKILL)
     second = quickstart.up("quickstart")
     assert "nothing to do" in second.stdout.lower()
     assert quickstart.exec("web1", "cat", "/proc/sys/kernel/random/boot_id").stdout == before
