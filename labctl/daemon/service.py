@@ -22,9 +22,13 @@ from labctl.runtime.executor import Progress
 from labctl.runtime.lab import Lab
 from labctl.runtime.paths import LabPaths
 from labctl.runtime.report import plan_to_json
-from labctl.runtime.view import AGENT_TYPE
+from labctl.runtime.view import AGENT_TYPE, CONNECTED
 
-_STATES_OF_AGENTS = (str(ResourceState.RUNNING), str(ResourceState.NOT_RESPONDING))
+_WHOLE = (str(ResourceState.RUNNING), str(ResourceState.NOT_RESPONDING))
+"""What gives way to Connected: an agent that answers is news enough, unless a part is broken."""
+
+_SETTLED = (*_WHOLE, str(ResourceState.BROKEN))
+"""What gives way to Not responding: a cut link is why, and becomes the detail."""
 
 
 class LabService:
@@ -160,9 +164,12 @@ class LabService:
         """A resource; one with an agent of its own (a host, an array) is Connected or Not responding rather than running."""
         found: dict[str, Json] = {"kind": managed.type, **managed.properties}
         agent = self._lab.view.inventory.get(f"agent:{managed.properties.get('agent')}")
-        if agent and found.get("agent") == found.get("name") and found.get("state") in _STATES_OF_AGENTS:
+        if agent is None or found.get("agent") != found.get("name"):
+            return found
+        connected = agent.properties["connection"] == CONNECTED
+        if found.get("state") in (_WHOLE if connected else _SETTLED):
             found["state"] = agent.properties["connection"]
-            found["detail"] = agent.properties.get("detail", "")
+            found["detail"] = "" if connected else found.get("detail") or agent.properties.get("detail", "")
         return found
 
     def _known_node(self, name: str) -> None:

@@ -19,6 +19,9 @@ from labctl_server.image.store import ImageStore
 PUT_DEADLINE = 120.0
 """Seconds for a host to do as told: a changed VM is shut down (20 s), and QEMU logs in to its targets (30 s)."""
 
+OBSERVE_DEADLINE = 3.0
+"""Seconds for hostd to list its VMs, which it does at once; `status` waits no longer for a host that was cut off."""
+
 DELETE_DEADLINE = 60.0
 
 TOOLS_DEADLINE = 90.0
@@ -123,7 +126,7 @@ async def _remove(services: Services, unit: Unit) -> None:
 
 async def _observe_host(services: Services, host: str, units: Sequence[Unit]) -> Mapping[str, Observation]:
     try:
-        answer = await services.agent(host).call("GET", "/v1/vms")
+        answer = await services.agent(host).call("GET", "/v1/vms", timeout=OBSERVE_DEADLINE)
     except AgentUnreachableError as error:
         lost = Observation(health=Health.UNREACHABLE, detail=error.message)
         return {unit.id: lost for unit in units}
