@@ -33,9 +33,12 @@ class LabUnderTest:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "LABCTL_HOME": str(self.home), leaks.TOKEN_VARIABLE: self.name}
 
-    def run(self, *args: str, check: bool = True, timeout: float = UP_DEADLINE) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *args: str, check: bool = True, timeout: float = UP_DEADLINE, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        variables = {**self.environment, **environment}
         done = subprocess.run(
-            [*LABCTL, *args], env=self.environment, text=True, capture_output=True, timeout=timeout, check=False
+            [*LABCTL, *args], env=variables, text=True, capture_output=True, timeout=timeout, check=False
         )
         if check and done.returncode != 0:
             raise AssertionError(f"labctl {' '.join(args)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")

@@ -74,15 +74,17 @@ def topology(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def mortal_labd(lab: LabUnderTest, counter: Path, at: int | None = None, side: Side = "after") -> Iterator[None]:
-    """A labd that dies at transaction `at`; it serves when the block begins, or is dead already."""
+def mortal_labd(
+    lab: LabUnderTest, counter: Path, at: int | None = None, side: Side = "after", victim: str = "labd"
+) -> Iterator[None]:
+    """A labd at whose transaction `at` the victim is killed; it serves when the block begins, or is dead already."""
     (lab.home / "labs" / lab.name).mkdir(parents=True, exist_ok=True)
     counter.write_text("0")
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     script = Path(__file__).with_name("mortal_labd.py")
     argv = [sys.executable, str(script), "--lab", lab.name, "--home", str(lab.home)]
-    argv += ["--counter", str(counter), *(["--at", str(at), "--side", side] if at else [])]
+    argv += ["--counter", str(counter), *(["--at", str(at), "--side", side, "--victim", victim] if at else [])]
     environment = {**lab.environment, READY_VARIABLE: str(writing), "LABCTL_LAB": lab.name}
     with subprocess.Popen(argv, env=environment, pass_fds=[writing], stderr=subprocess.DEVNULL) as process:
         os.close(writing)
@@ -155,6 +157,46 @@ def test_labd_killed_at_every_point_of_down(lab, topology, tmp_path, side: Side)
         os.kill(lab.labd_pid, signal.SIGKILL)
         with mortal_labd(lab, counter, point, side):
             lab.run("down", lab.name, check=False)
+        if (lab.home / "labs" / lab.name).exists():
+            lab.down()
+        assert_nothing_left(lab, where)
+
+
+VICTIMS = {
+    "hostd": "LABCTL_NODE=esx1",
+    "emulator": "LABCTL_NODE=san1",
+    "QEMU": "LABCTL_VM={lab}/esx1/web1",
+    "command line": "LABCTL_VICTIM={lab}",
+}
+EVERY = 1 if os.environ.get("LABCTL_CRASH_POINTS") == "all" else 3
+"""labd dies at each point above; the others, whose death labd itself sees, at every third unless all are asked for."""
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_somebody_else_killed_while_labd_works(lab, topology, tmp_path, victim: str, command: str) -> None:
+    counter = tmp_path / "count"
+    mark = VICTIMS[victim].format(lab=lab.name)
+    up, down = ["up", str(topology), "--name", lab.name], ["down", lab.name]
+    total = transactions(lab, counter, up)
+    monkeypatch.setenv(
+        "LABCTL_VICTIM", lab.name
+    )  # the command line's mark; a labd that is started below does not have it
+    if command == "down":
+        os.kill(lab.labd_pid, signal.SIGKILL)
+        total = transactions(lab, counter, down)
+    else:
+        lab.down()
+    for point in range(1 + len(victim) % EVERY, total + 1, EVERY):
+        where = f"{victim} killed in {command}, transaction {point} of {total}"
+        if command == "down":
+            lab.up(topology)
+            os.kill(lab.labd_pid, signal.SIGKILL)
+        with mortal_labd(lab, counter, point, victim=mark):
+            lab.run(*(up if command == "up" else down), check=False, LABCTL_VICTIM=lab.name)
+        if command == "up":
+            lab.up(topology)
+            assert_whole(lab, topology, where)
         if (lab.home / "labs" / lab.name).exists():
             lab.down()
         assert_nothing_left(lab, where)
