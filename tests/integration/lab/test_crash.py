@@ -179,9 +179,6 @@ def test_somebody_else_killed_while_labd_works(lab, topology, tmp_path, victim: 
     mark = VICTIMS[victim].format(lab=lab.name)
     up, down = ["up", str(topology), "--name", lab.name], ["down", lab.name]
     total = transactions(lab, counter, up)
-    monkeypatch.setenv(
-        "LABCTL_VICTIM", lab.name
-    )  # the command line's mark; a labd that is started below does not have it
     if command == "down":
         os.kill(lab.labd_pid, signal.SIGKILL)
         total = transactions(lab, counter, down)
