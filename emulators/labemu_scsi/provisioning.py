@@ -110,6 +110,7 @@ def _repeat(unit: LogicalUnit, pattern: bytes, offset: int, length: int) -> None
 def write_same10(unit: LogicalUnit, command: Command) -> Outcome:
     """WRITE SAME(10), SBC-3 5.39; it never unmaps (LBPWS10 is 0), for libiscsi and others send it data other than zeroes then."""
     flags, lba, count = RW10.unpack_from(command.cdb)
+    unit.check_writable()
     if flags & _UNMAP:
         raise InvalidField(pointer=1, bit=3)
     return _write_same(unit, command.data, flags & ~_NDOB, lba, count)

@@ -14,7 +14,7 @@ import pytest
 from labemu_iscsi.io import IscsiServer
 from labemu_store.block import MemoryBlockStore
 
-pytestmark = [pytest.mark.needs("iscsi-test-cu"), pytest.mark.slow]
+pytestmark = [pytest.mark.needs("libiscsi"), pytest.mark.slow]
 
 TARGET = "iqn.2026-11.lab:conformance"
 MIB = 1 << 20

@@ -20,20 +20,20 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.needs("iscsi-ls")
+@pytest.mark.needs("libiscsi")
 def test_discovery_lists_the_target_and_its_units(target: Any) -> None:
     listed = run("iscsi-ls", "-s", f"iscsi://127.0.0.1:{target.port}/")
     assert "Target:iqn.2026-11.lab:t1 Portal:127.0.0.1:" in listed
     assert listed.count("Type:DIRECT_ACCESS") == 2
 
 
-@pytest.mark.needs("iscsi-inq")
+@pytest.mark.needs("libiscsi")
 def test_inquiry_names_the_unit(target: Any) -> None:
     assert "Vendor:LABCTL" in run("iscsi-inq", target.url())
-    assert "iqn.2026-11.lab:t1:0" in run("iscsi-inq", "-e", "1", "-c", "0x80", target.url())
+    assert "iqn.2026-11.lab:t1:0" in run("iscsi-inq", "-e", "1", "-c", "128", target.url())
 
 
-@pytest.mark.needs("qemu-img")
+@pytest.mark.needs("qemu-img", "qemu-iscsi")
 def test_qemu_img_converts_to_it_and_finds_the_same(target: Any, tmp_path: Path) -> None:
     image = tmp_path / "source.img"
     with image.open("wb") as file:
@@ -46,7 +46,7 @@ def test_qemu_img_converts_to_it_and_finds_the_same(target: Any, tmp_path: Path)
     assert target.disk.stat().st_blocks * 512 < 20 * MIB  # holes stayed holes
 
 
-@pytest.mark.needs("qemu-io")
+@pytest.mark.needs("qemu-img", "qemu-iscsi")
 def test_qemu_io_writes_discards_zeroes_and_reads(target: Any) -> None:
     steps = [
         "write -P 0x5a 1M 3M",
@@ -62,7 +62,7 @@ def test_qemu_io_writes_discards_zeroes_and_reads(target: Any) -> None:
     assert output.count("ops;") == len(steps) - 1
 
 
-@pytest.mark.needs("qemu-io")
+@pytest.mark.needs("qemu-img", "qemu-iscsi")
 def test_what_was_flushed_is_there_after_sigkill(target: Any) -> None:
     run("qemu-io", "-f", "raw", "-c", "write -P 0x77 0 8M", "-c", "flush", target.url())
     target.stop(signal.SIGKILL)
@@ -70,7 +70,7 @@ def test_what_was_flushed_is_there_after_sigkill(target: Any) -> None:
     assert "failed" not in run("qemu-io", "-f", "raw", "-c", "read -P 0x77 0 8M", target.url())
 
 
-@pytest.mark.needs("qemu-io")
+@pytest.mark.needs("qemu-img", "qemu-iscsi")
 def test_a_client_carries_on_without_an_error_while_the_target_is_killed_over_and_over(target: Any) -> None:
     commands = []
     for number in range(400):
