@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,8 @@ from labctl.agent.client import AgentUnreachableError
 from labctl.linux import processes
 from labctl.model.json import Json, JsonObject
 from labctl.model.unit import Change, Health, Observation, RecordedUnit, Unit
-from labctl.plugin.api import Removal, Services, UnitErrors, UnitHandler
+from labctl.plugin.api import Removal, Services, UnitHandler
+from labctl.plugin.batch import for_each
 from labctl_server.hostd import process
 from labctl_server.image.store import ImageStore
 
@@ -53,7 +54,7 @@ class VmHandler(UnitHandler):
 
     async def create(self, services: Services, units: Sequence[Unit]) -> Mapping[str, JsonObject]:
         """Put all of them, then wait for their guests' tools."""
-        await _each(units, lambda unit: self._put(services, unit))
+        await for_each(units, lambda unit: self._put(services, unit))
         return {}
 
     async def update(self, services: Services, old: RecordedUnit, new: Unit) -> JsonObject:
@@ -63,7 +64,7 @@ class VmHandler(UnitHandler):
 
     async def delete(self, services: Services, units: Sequence[RecordedUnit], removal: Removal) -> None:
         """Power off and forget; where the host's agent does not answer, end the VM's process."""
-        await _each([record.unit for record in units], lambda unit: _remove(services, unit))
+        await for_each([record.unit for record in units], lambda unit: _remove(services, unit))
 
     async def observe(self, services: Services, units: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
         """One question to each host."""
@@ -157,23 +158,6 @@ def _observation(unit: Unit, state: Mapping[str, Any] | None) -> Observation:
     why = f": {state['reason']}" if state["reason"] else ""
     word = "crashed" if state["state"] == "crashed" else "powered off"
     return Observation(health=Health.STOPPED, detail=f"{word}{why}", properties=properties)
-
-
-async def _each(units: Sequence[Unit], work: Callable[[Unit], Awaitable[None]]) -> None:
-    """Do something for all of them at once.
-
-    Raises:
-        UnitErrors: for those that failed.
-    """
-    results = await asyncio.gather(*(work(unit) for unit in units), return_exceptions=True)
-    errors: dict[str, Exception] = {}
-    for unit, result in zip(units, results, strict=True):
-        if isinstance(result, Exception):
-            errors[unit.id] = result
-        elif isinstance(result, BaseException):
-            raise result
-    if errors:
-        raise UnitErrors(errors)
 
 
 def _host(unit: Unit) -> str:

@@ -8,7 +8,8 @@ from typing import Any, cast
 from labctl.agent.client import AgentUnreachableError
 from labctl.model.json import JsonObject
 from labctl.model.unit import Change, Health, Observation, RecordedUnit, Unit
-from labctl.plugin.api import Removal, Services, UnitErrors, UnitHandler
+from labctl.plugin.api import Removal, Services, UnitHandler
+from labctl.plugin.batch import for_each
 
 
 class DatastoreHandler(UnitHandler):
@@ -23,14 +24,7 @@ class DatastoreHandler(UnitHandler):
 
     async def create(self, services: Services, units: Sequence[Unit]) -> Mapping[str, JsonObject]:
         """Put each datastore on its array."""
-        errors: dict[str, Exception] = {}
-        for unit in units:
-            try:
-                await self._put(services, unit)
-            except Exception as error:  # one datastore's failure must not keep the others from being made
-                errors[unit.id] = error
-        if errors:
-            raise UnitErrors(errors)
+        await for_each(units, lambda unit: self._put(services, unit))
         return {}
 
     async def update(self, services: Services, old: RecordedUnit, new: Unit) -> JsonObject:
@@ -40,16 +34,18 @@ class DatastoreHandler(UnitHandler):
 
     async def delete(self, services: Services, units: Sequence[RecordedUnit], removal: Removal) -> None:
         """Take each off its array. An array that does not answer forgets it with its own unit's files."""
-        for record in units:
-            spec = cast("dict[str, Any]", record.unit.spec)
-            try:
-                await services.agent(spec["array"]).call("DELETE", f"/v1/datastores/{spec['name']}")
-            except AgentUnreachableError:
-                services.progress(record.unit.id, f"{spec['array']} does not answer; its registry goes with it")
+        await for_each(units, lambda record: self._withdraw(services, record))
 
     async def observe(self, services: Services, units: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
         """One question to each array."""
         return await observe_on_arrays(services, units, "/v1/datastores", key=lambda spec: str(spec["name"]))
+
+    async def _withdraw(self, services: Services, record: RecordedUnit) -> None:
+        spec = cast("dict[str, Any]", record.unit.spec)
+        try:
+            await services.agent(spec["array"]).call("DELETE", f"/v1/datastores/{spec['name']}")
+        except AgentUnreachableError:
+            services.progress(record.unit.id, f"{spec['array']} does not answer; its registry goes with it")
 
     async def _put(self, services: Services, unit: Unit) -> None:
         spec = cast("dict[str, Any]", unit.spec)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from labctl.agent.client import AgentUnreachableError
 from labctl.model.json import JsonObject
 from labctl.model.unit import Change, Observation, RecordedUnit, Unit
-from labctl.plugin.api import Removal, Services, UnitErrors, UnitHandler
+from labctl.plugin.api import Removal, Services, UnitHandler
+from labctl.plugin.batch import for_each
 from labctl_storage.handlers.datastore import observe_on_arrays
 
 CREATE_DEADLINE = 180.0
@@ -27,15 +27,7 @@ class VolumeHandler(UnitHandler):
 
     async def create(self, services: Services, units: Sequence[Unit]) -> Mapping[str, JsonObject]:
         """Put each volume on its datastore; one that is there keeps its content."""
-        errors: dict[str, Exception] = {}
-        for unit in units:
-            services.progress(unit.id, "provisioning")
-            try:
-                await self._put(services, unit)
-            except Exception as error:  # one volume's failure must not keep the others from being made
-                errors[unit.id] = error
-        if errors:
-            raise UnitErrors(errors)
+        await for_each(units, lambda unit: self._put(services, unit))
         return {}
 
     async def update(self, services: Services, old: RecordedUnit, new: Unit) -> JsonObject:
@@ -45,17 +37,7 @@ class VolumeHandler(UnitHandler):
 
     async def delete(self, services: Services, units: Sequence[RecordedUnit], removal: Removal) -> None:
         """Take each away, and its data unless that is persistent or for the volume that is made in its place."""
-        errors: dict[str, Exception] = {}
-        for record in units:
-            spec = cast("dict[str, Any]", record.unit.spec)
-            keep = (bool(spec["persistent"]) and not removal.purge) or record.unit.id in removal.replaced
-            path = f"/v1/datastores/{spec['datastore']}/volumes/{spec['name']}?keep={'true' if keep else 'false'}"
-            try:
-                await services.agent(spec["array"]).call("DELETE", path)
-            except AgentUnreachableError as error:
-                errors[record.unit.id] = error
-        if errors:
-            raise UnitErrors(errors)
+        await for_each(units, lambda record: self._remove(services, record, removal))
 
     async def observe(self, services: Services, units: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
         """One question to each array."""
@@ -63,7 +45,14 @@ class VolumeHandler(UnitHandler):
             services, units, "/v1/volumes", key=lambda spec: f"{spec['datastore']}/{spec['name']}"
         )
 
+    async def _remove(self, services: Services, record: RecordedUnit, removal: Removal) -> None:
+        spec = cast("dict[str, Any]", record.unit.spec)
+        keep = (bool(spec["persistent"]) and not removal.purge) or record.unit.id in removal.replaced
+        path = f"/v1/datastores/{spec['datastore']}/volumes/{spec['name']}?keep={'true' if keep else 'false'}"
+        await services.agent(spec["array"]).call("DELETE", path)
+
     async def _put(self, services: Services, unit: Unit) -> None:
+        services.progress(unit.id, "provisioning")
         spec = cast("dict[str, Any]", unit.spec)
         body = {key: spec[key] for key in ("datastore", "name", "size", "lun", "source", "persistent")}
         path = f"/v1/datastores/{spec['datastore']}/volumes/{spec['name']}"
