@@ -41,6 +41,10 @@ pip_files() {
     done
 }
 
+copy_pip_file() { # $1: the machine's, $2: the new root's; the certificates lie elsewhere there
+    [ ! -f "$1" ] || { mkdir -p "$(dirname "$new$2")" && sed 's,^cert *=.*,cert = /etc/host-ca.crt,' "$1" >"$new$2"; }
+}
+
 pip_folders() { # local folders of packages that pip is configured to use
     { pip_files | xargs -r cat; env | grep '^PIP_' || :; } | grep -oE '(file://)?/[^ ]+' | sed 's,^file://,,' | sort -u |
         while read -r path; do [ ! -d "$path" ] || printf '%s\n' "$path"; done
@@ -62,7 +66,9 @@ furnish() { # what a machine of its own would have been given when it was set up
     sources >"$new/etc/apt/sources.list"
     cp /etc/resolv.conf /etc/hosts "$new/etc/"
     cp /etc/ssl/certs/ca-certificates.crt "$new/etc/host-ca.crt"
-    pip_files | while read -r file; do cat "$file"; echo; done | sed 's,^cert *=.*,cert = /etc/host-ca.crt,' >"$new/etc/pip.conf"
+    copy_pip_file /etc/pip.conf /etc/pip.conf
+    copy_pip_file "$HOME/.config/pip/pip.conf" /root/.config/pip/pip.conf
+    copy_pip_file "$HOME/.pip/pip.conf" /root/.pip/pip.conf
     for path in $(pip_folders); do mkdir -p "$new$path"; done
     git clone -q "$checkout" "$new/srv/labctl"
 }
