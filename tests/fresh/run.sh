@@ -46,7 +46,8 @@ copy_pip_file() { # $1: the machine's, $2: the new root's; the certificates lie 
 }
 
 pip_folders() { # local folders of packages that pip is configured to use
-    { pip_files | xargs -r cat; env | grep '^PIP_' || :; } | grep -oE '(file://)?/[^ ]+' | sed 's,^file://,,' | sort -u |
+    { pip_files | xargs -r cat; env | grep '^PIP_' || :; } | grep -oE '(file://)?/[^ ]+' | sed 's,^file://,,' |
+        sed 's,/simple/*$,,' | sort -u | # an index names its files relative to itself, and they lie beside it
         while read -r path; do [ ! -d "$path" ] || printf '%s\n' "$path"; done
 }
 
