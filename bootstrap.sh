@@ -9,10 +9,10 @@ root=$(cd -P "$(dirname "$0")" && pwd)
 venv=$root/.venv
 
 # What labctl itself runs, and what its tests, benchmarks and checks run besides.
-run_packages='python3 python3-venv ca-certificates iproute2 qemu-system-x86 qemu-block-extra qemu-utils nftables tcpdump busybox-static e2fsprogs cpio zstd lz4 kmod'
-dev_packages='tshark wireshark-common libiscsi-bin libnfs-utils fio mininet bridge-utils iputils-ping debootstrap graphviz shellcheck'
-run_tools='python3 ip qemu-system-x86_64 qemu-img nft tcpdump busybox mke2fs cpio zstd lz4 depmod'
-dev_tools='tshark dumpcap iscsi-ls nfs-ls fio mn brctl ping debootstrap dot shellcheck'
+run_packages='python3 python3-venv ca-certificates iproute2 qemu-system-x86 qemu-block-extra qemu-utils nftables tcpdump busybox-static e2fsprogs cpio zstd lz4 kmod iputils-ping'
+dev_packages='tshark wireshark-common libiscsi-bin libnfs-utils fio mininet bridge-utils debootstrap graphviz shellcheck'
+run_tools='python3 ip qemu-system-x86_64 qemu-img nft tcpdump busybox mke2fs cpio zstd lz4 depmod ping'
+dev_tools='tshark dumpcap iscsi-ls nfs-ls fio mn brctl debootstrap dot shellcheck'
 
 usage() {
     cat <<'END'
