@@ -5,7 +5,8 @@ Rules:
   recorded with a hint, shown by `labctl plugin doctor`, and everything else works on.
 - What only some commands need (kinds, handlers) is asked for only when it is first used, because the kinds bring pydantic and the
   handlers bring netlink, and `labctl --help` needs neither.
-- Two plugins that claim the same name: the first one (by name of entry point) keeps it, both are named in the failure.
+- Two plugins that claim the same name: the first one keeps it, both are named in the failure. First come the plugins that labctl
+  itself brings, then the others by the name of their entry points: nobody takes `host` away by being called `a`.
 """
 
 from __future__ import annotations
@@ -165,6 +166,11 @@ class Plugins:
                 plugin.name, f"is made for version {wanted} of the plugin API, this is {API_VERSION}", "update it"
             )
             return
+        if self._manager.has_plugin(plugin.name):
+            self._fail(
+                plugin.name, f"another plugin has that name, so {plugin.module} is not loaded", "rename its entry point"
+            )
+            return
         try:
             self._manager.register(module, plugin.name)
         except (pluggy.PluginValidationError, ValueError) as error:
@@ -187,10 +193,11 @@ class Plugins:
                     self._fail(name, f"{attribute} is not marked with @hookimpl, so it is never called", None)
 
     def _ask(self, hook: str) -> list[tuple[str, Any]]:
-        """What every plugin answers to a hook, as (plugin, item), plugins in the order of their names."""
+        """What every plugin answers to a hook, as (plugin, item), plugins in the order in which they were loaded."""
         answers: list[tuple[str, Any]] = []
+        order = [plugin.name for plugin in self._loaded]
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
-        for implementation in sorted(implementations, key=lambda found: str(found.plugin_name)):
+        for implementation in sorted(implementations, key=lambda found: order.index(found.plugin_name)):
             name = implementation.plugin_name
             try:
                 # Called one by one, not through pluggy: one plugin's exception must not silence the others.
@@ -231,9 +238,13 @@ def load_plugins(entry_points: Iterable[importlib.metadata.EntryPoint] | None = 
     if entry_points is None:
         entry_points = importlib.metadata.entry_points(group=GROUP)
     plugins = Plugins()
-    for entry in sorted(entry_points, key=lambda found: found.name):
+    for entry in sorted(entry_points, key=lambda found: (not _is_our_own(found), found.name)):
         plugins.add(entry)
     return plugins
+
+
+def _is_our_own(entry: importlib.metadata.EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == "labctl"
 
 
 def _said(error: BaseException) -> str:

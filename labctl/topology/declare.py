@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ from labctl.model.address import Address
 from labctl.model.problem import Problem
 from labctl.model.reference import Reference
 from labctl.model.resource import Resource, Spec
-from labctl.model.suggest import did_you_mean
+from labctl.model.suggest import did_you_mean, nearest
 from labctl.topology.explain import explain, show
 from labctl.topology.names import MAX_RANGE, NAME, NAME_RULE, expand
 from labctl.topology.references import references, references_as_written
@@ -29,10 +29,15 @@ class Declarations:
 
     `declared` maps the address of every name in the file to its resource, or to None where its table is faulty: a reference to
     it is then sound, and needs no second complaint.
+
+    Args:
+        kinds: the kinds that there are.
+        failed: the plugins whose kinds are not among them.
     """
 
-    def __init__(self, kinds: Mapping[str, Kind[Any]]) -> None:
+    def __init__(self, kinds: Mapping[str, Kind[Any]], *, failed: Iterable[str] = ()) -> None:
         self._kinds = kinds
+        self._failed = sorted(set(failed))
         self.problems: list[Problem] = []
         self.declared: dict[Address, Resource[Any] | None] = {}
         self.references: dict[Address, list[Reference]] = {}
@@ -47,10 +52,7 @@ class Declarations:
                 continue
             kind = self._kinds.get(kind_name)
             if kind is None:
-                known = [*self._kinds, LAB_TABLE]
-                self._problem(
-                    (kind_name,), f'unknown kind "{kind_name}"', did_you_mean(kind_name, known, what="the kinds")
-                )
+                self._problem((kind_name,), f'unknown kind "{kind_name}"', self._nearest_kind(kind_name))
             elif not isinstance(tables, Mapping):
                 self._problem((kind_name,), f"must be a table, not {show(tables)}", f"write [{kind_name}.NAME]")
             else:
@@ -59,6 +61,11 @@ class Declarations:
     def place(self, reference: Reference) -> tuple[str | int, ...]:
         """Where in the file a reference is written."""
         return (*self.tables[reference.source], *self.spreaders[reference.source].written(reference.path))
+
+    def _nearest_kind(self, written: str) -> str | None:
+        if self._failed and nearest(written, self._kinds) is None:
+            return f"plugin {', '.join(self._failed)} could not be loaded: see `labctl plugin doctor`"
+        return did_you_mean(written, [*self._kinds, LAB_TABLE], what="the kinds")
 
     def _read_kind(self, kind: Kind[Any], tables: Mapping[str, Any]) -> None:
         stray = [name for name, table in tables.items() if not isinstance(table, Mapping)]

@@ -72,7 +72,7 @@ def load_text(
     data, positions = parse(text, file)
     problems: list[Problem] = []
     lab = _lab_table(data, name, problems)
-    found = Declarations(plugins.kinds)
+    found = Declarations(plugins.kinds, failed=[failure.plugin for failure in plugins.failures])
     found.read(data)
     problems += found.problems
     sound = {address: resource for address, resource in found.declared.items() if resource is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,40 @@ def test_two_plugins_with_one_name_are_both_named_and_the_first_keeps_it() -> No
         'plugin b: the kind "host" is taken by plugin a (uninstall b or a, or rename one)',
         'plugin b: the unit type "agent" is taken by plugin a (uninstall b or a, or rename one)',
     ]
+
+
+def test_nobody_takes_a_built_in_name_by_coming_first_in_the_alphabet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_thief.py").write_text(
+        "from labctl.plugin.api import CommandGroup\nfrom labctl.plugin.hookspecs import hookimpl\n@hookimpl\n"
+        "def labctl_commands(): return [CommandGroup(name='vm', help='', app='x:y')]"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        plugins = load_plugins([EntryPoint("a-thief", "a_thief", "labctl"), *entry_points(group="labctl")])
+        assert plugins.commands["vm"].app.startswith("labctl_server.")
+    finally:
+        sys.modules.pop("a_thief", None)
+    assert [str(failure).partition(" (")[0] for failure in plugins.failures] == [
+        'plugin a-thief: the command group "vm" is taken by plugin server'
+    ]
+
+
+def test_two_plugins_of_one_entry_points_name_do_not_throw_each_other_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "good_plugin.py").write_text(GOOD)
+    (tmp_path / "other_plugin.py").write_text(GOOD)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        plugins = load_plugins([EntryPoint("one", f"{name}_plugin", "labctl") for name in ("good", "other")])
+    finally:
+        for name in ("good_plugin", "other_plugin"):
+            sys.modules.pop(name, None)
+    assert [plugin.module for plugin in plugins.loaded] == ["good_plugin"]
+    assert "other_plugin is not loaded" in plugins.failures[0].message
+    assert "good" in plugins.commands
 
 
 def test_a_unit_type_that_nobody_handles_points_to_the_doctor() -> None:
