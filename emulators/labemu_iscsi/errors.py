@@ -104,12 +104,6 @@ class TargetNotFound(LoginFailed):
     status = (0x02, 0x03)
 
 
-class TooManyConnections(LoginFailed):
-    """The session takes no further connection."""
-
-    status = (0x02, 0x06)
-
-
 class MissingParameter(LoginFailed):
     """InitiatorName or TargetName was not sent."""
 

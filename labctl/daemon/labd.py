@@ -67,7 +67,9 @@ class Daemon:
             agents=lambda node: self._agents.link(node),
             cgroups=self._cgroups,
         )
-        self._agents = Agents(services, record=self._journal.learnt, answers=lambda *news: self._answers(*news))
+        self._agents = Agents(
+            services, record=self._journal.learnt, answers=lambda *news: self._lab.agent_answers(*news)
+        )
         self._lab = Lab(
             services=services,
             plugins=plugins or load_plugins(),
@@ -119,9 +121,6 @@ class Daemon:
             )
         except Exception:
             log.exception("taking up the lab's agents")
-
-    def _answers(self, node: str, connected: bool, detail: str) -> None:
-        self._lab.view.agent_answers(node, connected, detail)
 
     def _leave_nothing(self) -> None:
         self._cgroups.remove()

@@ -50,15 +50,6 @@ async def follow_lines(path: Path, *, lines: int, follow: bool) -> AsyncGenerato
             await changed.wait()
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a log, for error messages; [] where there is no log."""
-    try:
-        with path.open("rb") as file:
-            return [text.decode(errors="replace").rstrip() for text in deque(file, maxlen=count)]
-    except FileNotFoundError:
-        return []
-
-
 def _entry(text: bytes) -> Json:
     return {"line": text.decode(errors="replace").rstrip("\r\n")}
 

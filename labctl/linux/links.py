@@ -24,7 +24,7 @@ from labctl.linux.configure import Configured, configure, port_indexes
 from labctl.linux.errors import KernelError, explain
 from labctl.linux.namespaces import run_in, write_sysctls
 from labctl.linux.netlink import Answer, NetlinkSocket, Request
-from labctl.linux.rtnetlink import LinkState
+from labctl.linux.rtnetlink import LinkState as LinkState
 from labctl.linux.sockets import SocketPool
 
 CHUNK = 100

@@ -32,7 +32,6 @@ RTM_NEWADDR = 20
 RTM_DELADDR = 21
 RTM_GETADDR = 22
 RTM_NEWROUTE = 24
-RTM_DELROUTE = 25
 
 IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
@@ -216,11 +215,6 @@ def new_route(destination: str, *, gateway: str | None = None, index: int | None
         index: the link; found by the gateway where None.
     """
     return Request(RTM_NEWROUTE, _route_body(destination, gateway, index), NLM_F_CREATE | NLM_F_REPLACE)
-
-
-def delete_route(destination: str, *, gateway: str | None = None, index: int | None = None) -> Request:
-    """Remove a route of the main table."""
-    return Request(RTM_DELROUTE, _route_body(destination, gateway, index))
 
 
 def link_index(body: bytes) -> int:

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from labctl.errors import LabError, MissingRightError, MissingToolError, NotRunningError
+from labctl.errors import MissingRightError, MissingToolError, NotRunningError
 from labctl.linux.processes import ProcessId, alive, identify
 
 START_DEADLINE = 20.0
@@ -127,14 +127,6 @@ def why_forbidden(proc_sys: Path = Path("/proc/sys")) -> str | None:
         if value == forbidding:
             return f"{name.replace('/', '.')} is {value}: `{mend}`"
     return None
-
-
-def in_initial() -> bool:
-    """Whether we are in the machine's own user namespace (its map is the identity over all ids)."""
-    try:
-        return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
-    except OSError as error:
-        raise LabError("cannot read /proc/self/uid_map", hint="mount /proc") from error
 
 
 def _tool(name: str) -> str:

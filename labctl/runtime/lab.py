@@ -9,9 +9,11 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from labctl.agent.client import AgentUnreachableError
@@ -188,8 +190,7 @@ class Lab:
             if not self.journal.units:
                 self.journal.clear()
                 self._forget()
-                if purge:
-                    await asyncio.to_thread(shutil.rmtree, self.info.data_directory, ignore_errors=True)
+                await asyncio.to_thread(_remove_data, self.info.data_directory, purge)
             self._show()
             report.seconds = time.monotonic() - start
             return report
@@ -320,3 +321,12 @@ class Lab:
 
     def _show_one(self, address: Address) -> None:
         self.view.show(address, self.descriptions.get(address), self.observations)
+
+
+def _remove_data(folder: Path, purge: bool) -> None:
+    """Leave nothing but persistent data, and not even that to a purge."""
+    if purge:
+        shutil.rmtree(folder, ignore_errors=True)
+    for empty in (folder, folder.parent):
+        with contextlib.suppress(OSError):  # a disk that persists, or another lab's
+            empty.rmdir()

@@ -7,10 +7,9 @@
         netns/            rootless: the nodes' network namespaces
         nodes/NODE/       each node's own folder (its agent's configuration, keys, log, socket)
     HOME/data/LAB/        persistent disks; removed by `down --purge`
-    CACHE/                images
 
-HOME is $LABCTL_HOME, else /var/lib/labctl for root and ~/.local/state/labctl for everybody else; CACHE is $LABCTL_CACHE, else
-/var/cache/labctl/images and ~/.cache/labctl/images.
+HOME is $LABCTL_HOME, else /var/lib/labctl for root and ~/.local/state/labctl for everybody else. Images
+are in a cache that plugins know too: labctl.plugin.places.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from labctl.errors import LabError
 from labctl.plugin.api import LabInfo
+from labctl.plugin.places import image_cache
 
 MAX_SOCKET_PATH = 107
 """sun_path has 108 bytes, one of them for the terminating zero (unix(7))."""
@@ -42,14 +42,6 @@ def default_home() -> Path:
     if given:
         return Path(given).absolute()
     return Path("/var/lib/labctl") if os.geteuid() == 0 else Path.home() / ".local" / "state" / "labctl"
-
-
-def default_cache() -> Path:
-    """The folder of images; see the module."""
-    given = os.environ.get("LABCTL_CACHE")
-    if given:
-        return Path(given).absolute()
-    return Path("/var/cache/labctl/images") if os.geteuid() == 0 else Path.home() / ".cache" / "labctl" / "images"
 
 
 def short_name(name: str, limit: int) -> str:
@@ -130,6 +122,6 @@ class LabPaths:
             name=self.lab,
             directory=self.directory,
             data_directory=self.data,
-            image_directory=images or default_cache(),
+            image_directory=images or image_cache(),
             rootless=rootless,
         )

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from labctl.linux import links
-from labctl.linux.links import End, Veth
-from labctl.linux.rtnetlink import LinkState
+from labctl.linux.links import End, LinkState, Veth
 from labctl.linux.sockets import SocketPool
 from labctl.model.json import JsonObject
 from labctl.model.unit import Change, Health, Hold, Observation, RecordedUnit, Unit

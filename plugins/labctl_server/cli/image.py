@@ -9,7 +9,7 @@ import typer
 from labctl.cli import options
 from labctl.cli.output import note, print_json, print_table, write
 from labctl.model.quantity import format_bytes
-from labctl.runtime.paths import default_cache
+from labctl.plugin.places import image_cache
 from labctl_server.image.recipe import Image
 from labctl_server.image.store import ImageStore
 
@@ -34,7 +34,7 @@ def build(
     json: options.Json = False,
 ) -> None:
     """Build an image anew. VMs that exist keep their disks; their next start uses the new kernel."""
-    made = ImageStore(default_cache()).build(name, note)
+    made = ImageStore(image_cache()).build(name, note)
     if json:
         print_json(_properties(made))
     else:
@@ -44,7 +44,7 @@ def build(
 @app.command("list", epilog="Example: labctl image list --json")
 def list_images(json: options.Json = False) -> None:
     """List the images that are ready, and those that can be built."""
-    store = ImageStore(default_cache())
+    store = ImageStore(image_cache())
     ready = [_properties(found) for found in store.list()]
     missing = [{"name": name} for name in store.names() if name not in {entry["name"] for entry in ready}]
     if json:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -25,21 +24,10 @@ from labctl_server.image.micro import MicroRecipe
 from labctl_server.image.recipe import Image, Progress, Recipe
 
 _MANIFEST = "manifest.json"
-_SYSTEM_CACHE = Path("/var/cache/labctl")
 
 
 class ImageMissingError(LabError):
     """The image can be built and has not been."""
-
-
-def default_cache() -> Path:
-    """$LABCTL_CACHE, or root's or the user's own cache folder; images are below it."""
-    if chosen := os.environ.get("LABCTL_CACHE"):
-        return Path(chosen) / "images"
-    if os.geteuid() == 0:
-        return _SYSTEM_CACHE / "images"
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "labctl/images"
 
 
 class ImageStore:
@@ -50,8 +38,8 @@ class ImageStore:
         recipes: the images that can be built by name.
     """
 
-    def __init__(self, cache: Path | None = None, recipes: Iterable[Recipe] | None = None) -> None:
-        self.cache = cache or default_cache()
+    def __init__(self, cache: Path, recipes: Iterable[Recipe] | None = None) -> None:
+        self.cache = cache
         self._recipes = {recipe.name: recipe for recipe in ([MicroRecipe()] if recipes is None else recipes)}
 
     def names(self) -> list[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,16 +139,3 @@ class Monitor:
 
 def _event(message: Message) -> tuple[str, Mapping[str, Any]]:
     return str(message["event"]), cast("Mapping[str, Any]", message.get("data", {}))
-
-
-@asynccontextmanager
-async def open_monitor(
-    socket: Path, name: str, *, timeout: float = 10.0, on_event: EventHandler | None = None
-) -> AsyncIterator[Monitor]:
-    """A monitor that is closed at the end of the block. Raises as Monitor.connect does."""
-    monitor = Monitor(name)
-    try:
-        await monitor.connect(socket, timeout=timeout, on_event=on_event)
-        yield monitor
-    finally:
-        await monitor.close()

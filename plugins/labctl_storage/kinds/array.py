@@ -46,7 +46,7 @@ class ArraySpec(Spec):
     @classmethod
     def _is_supported(cls, backing: str | None) -> str | None:
         if backing is not None and urlsplit(backing).scheme not in BACKINGS:
-            raise ValueError(f"backing {backing!r} is not supported: use file:///FOLDER")
+            raise ValueError(f'"{backing}" is not supported (write file:///FOLDER)')
         return backing
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from labctl.plugin.places import image_cache
 from labctl.testing.plugin import short_folder
 from labctl_server.image.micro import guest_arguments
 from labctl_server.image.recipe import Image
@@ -73,7 +74,7 @@ class Guest:
 
 @pytest.fixture(scope="session")
 def micro() -> Image:
-    return ImageStore().ensure("micro")
+    return ImageStore(image_cache()).ensure("micro")
 
 
 @pytest.fixture

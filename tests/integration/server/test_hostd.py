@@ -25,6 +25,7 @@ from labctl.linux.links import Bridge, ensure_bridges, observe
 from labctl.linux.processes import ProcessId
 from labctl.linux.sockets import SocketPool
 from labctl.model.json import JsonObject
+from labctl.plugin.places import image_cache
 from labctl.runtime.agents.authority import Authority
 from labctl.testing.plugin import short_folder
 from labctl.testing.waiting import wait_for, wait_until
@@ -41,7 +42,7 @@ Status = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    return ImageStore().ensure("micro")
+    return ImageStore(image_cache()).ensure("micro")
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from labctl.plugin.places import image_cache
 from labctl_server.image.micro import MicroRecipe
 from labctl_server.image.recipe import Image
 from labctl_server.image.store import ImageStore
@@ -14,7 +15,7 @@ from labctl_server.image.store import ImageStore
 
 @pytest.mark.needs("apt", "e2fsprogs")
 def test_building_again_elsewhere_gives_the_same_bytes(micro: Image, tmp_path: Path) -> None:
-    packages = ImageStore().cache / "packages"
+    packages = ImageStore(image_cache()).cache / "packages"
     shutil.copytree(packages, tmp_path / "cache/packages")
     again = ImageStore(tmp_path / "cache", [MicroRecipe()]).build("micro")
     assert again.packages == micro.packages, "apt's lists moved on since the image was built: labctl image build micro"

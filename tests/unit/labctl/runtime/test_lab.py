@@ -228,6 +228,22 @@ async def test_progress_is_told_with_what_a_long_step_is_at(tmp_path: Path, worl
     lab.journal.close()
 
 
+@pytest.mark.parametrize("purge", [False, True])
+async def test_down_leaves_nothing_but_persistent_data(lab: Lab, purge: bool) -> None:
+    data = lab.info.data_directory
+    await up(lab, ONE)
+    data.mkdir(parents=True)
+    (await lab.down(purge=purge)).raise_failures()
+    assert not data.parent.exists()
+    await up(lab, ONE)
+    data.mkdir(parents=True)
+    (data / "disk").touch()
+    (data.parent / "another-lab").mkdir()
+    (await lab.down(purge=purge)).raise_failures()
+    assert (data / "disk").exists() is not purge
+    assert (data.parent / "another-lab").exists()
+
+
 async def test_an_action_runs_with_the_labs_services_and_is_followed_by_a_look(lab: Lab, world: FakeWorld) -> None:
     await up(lab, ONE)
     events = lab.events.follow()

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from labctl.errors import LabError
 from labctl.model.address import Address
+from labctl.plugin.places import image_cache
 from labctl.runtime.events import LabEvents
 from labctl.runtime.journal import Journal
-from labctl.runtime.paths import MAX_SOCKET_PATH, LabPaths, default_cache, default_home, short_name
+from labctl.runtime.paths import MAX_SOCKET_PATH, LabPaths, default_home, short_name
 from labctl.runtime.services import LabServices
 from labctl.testing.lab import NoAgent
 
@@ -20,7 +21,7 @@ from labctl.testing.lab import NoAgent
 def test_the_environment_decides_where_labs_live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LABCTL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LABCTL_CACHE", str(tmp_path / "cache"))
-    assert (default_home(), default_cache()) == (tmp_path / "home", tmp_path / "cache")
+    assert (default_home(), image_cache()) == (tmp_path / "home", tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_root_and_everybody_else_have_their_own_places(
     monkeypatch.delenv("LABCTL_CACHE", raising=False)
     monkeypatch.setenv("HOME", "/home/ann")
     monkeypatch.setattr("os.geteuid", lambda: user)
-    assert (str(default_home()), str(default_cache())) == (home, cache)
+    assert (str(default_home()), str(image_cache())) == (home, cache)
 
 
 def test_a_home_too_long_for_sockets_is_refused_with_a_way_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from labctl.errors import LabError
 from labctl_server.image.recipe import Image, Progress
-from labctl_server.image.store import ImageMissingError, ImageStore, default_cache
+from labctl_server.image.store import ImageMissingError, ImageStore
 
 
 class FakeRecipe:
@@ -115,8 +115,3 @@ def test_a_damaged_manifest_counts_as_not_built(tmp_path: Path) -> None:
     (images.build("tiny").rootfs.parent / "manifest.json").write_text("{")
     assert images.list() == []
     assert images.ensure("tiny").version
-
-
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABCTL_CACHE", str(tmp_path))
-    assert default_cache() == tmp_path / "images"
