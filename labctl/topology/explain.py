@@ -72,9 +72,9 @@ def explain(error: ValidationError, table: Path, raw: object, model: type[BaseMo
 
 
 def _shadowed(place: Path, all_places: Mapping[Path, object], details: Sequence[ErrorDetails]) -> bool:
-    """A union says both "not a string" of a table and what is wrong inside the table; only the latter helps."""
-    only_types = all(detail["type"] in _EXPECTED for detail in details)
-    return only_types and any(len(other) > len(place) and other[: len(place)] == place for other in all_places)
+    """What is wrong inside a table or list helps; that it is therefore "not a string" (a union) or has too few sound items does not."""
+    only_follows = all(detail["type"] in _EXPECTED or detail["type"] == "too_short" for detail in details)
+    return only_follows and any(len(other) > len(place) and other[: len(place)] == place for other in all_places)
 
 
 def _written_place(detail: ErrorDetails, raw: object) -> Path:
