@@ -25,7 +25,8 @@ from labemu_iscsi.negotiation import Negotiator, Pairs, format_text, parse_text
 from labemu_iscsi.pdu import LoginRequest
 
 if TYPE_CHECKING:
-    from labemu_iscsi.node import Node, Target
+    from labemu_iscsi.node import Node
+    from labemu_iscsi.session import Target
 
 TRANSIT: Final = 0x80
 CONTINUE: Final = 0x40

@@ -3,45 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from labemu_iscsi.errors import AuthorizationFailed, OutOfResources, TargetNotFound
-from labemu_iscsi.session import Parameters, Session
-from labemu_scsi.device import Device
+from labemu_iscsi.session import Connection, Parameters, Session, Target
 from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
 
-if TYPE_CHECKING:
-    from labemu_iscsi.auth import Credentials
-    from labemu_iscsi.connection import TargetConnection
-
 _MAX_SESSIONS = 0xFFFF - 1  # a TSIH is 16 bits and not zero
-
-
-@dataclass(kw_only=True)
-class Target:
-    """An iSCSI target.
-
-    Args:
-        name: its iSCSI name.
-        device: the SCSI device behind it.
-        portal_group: the target portal group tag.
-        credentials: what an initiator must prove; None lets everybody in.
-        initiators: names that may log in; None is any.
-        sessions: those that are logged in.
-    """
-
-    name: str
-    device: Device = field(default_factory=Device)
-    portal_group: int = 1
-    credentials: Credentials | None = None
-    initiators: frozenset[str] | None = None
-    sessions: set[Session] = field(default_factory=set)
-
-    @property
-    def port_name(self) -> str:
-        """The SCSI name of its port (RFC 7143 4.4.2)."""
-        return f"{self.name},t,{self.portal_group:#06x}"
 
 
 class Node:
@@ -78,7 +45,7 @@ class Node:
 
     def open_session(
         self,
-        connection: TargetConnection,
+        connection: Connection,
         *,
         initiator: str,
         isid: bytes,

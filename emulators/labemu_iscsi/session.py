@@ -1,24 +1,66 @@
-"""A session (RFC 7143 4.2): what its connections share — numbering of commands, tasks, negotiated limits.
+"""A target and its sessions (RFC 7143 4.2): what a session's connections share — numbering of commands, tasks, negotiated limits.
 
-There is one connection in each for now (MaxConnections=1); nothing here depends on that.
+A target knows its sessions and a session its target, so both live here. Of its connections a session knows only where
+they lead, and that they can be ended. There is one connection in each for now (MaxConnections=1); nothing here depends on that.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from labemu_iscsi.limits import COMMAND_WINDOW
 from labemu_iscsi.task import OpenR2t, Task
+from labemu_scsi.device import Device
 
 if TYPE_CHECKING:
-    from labemu_iscsi.connection import TargetConnection
+    from labemu_iscsi.auth import Credentials
     from labemu_iscsi.negotiation import Negotiator
-    from labemu_iscsi.node import Target
     from labemu_scsi.nexus import Nexus
 
 MASK = 0xFFFFFFFF
+
+
+class Connection(Protocol):
+    """What a session asks of its connections.
+
+    Args:
+        peer: the initiator's address, for messages.
+        portal: the address that it came in at.
+    """
+
+    peer: str
+    portal: str
+
+    def abort(self, reason: str) -> None:
+        """End it from outside; `reason` is for messages."""
+
+
+@dataclass(kw_only=True)
+class Target:
+    """An iSCSI target.
+
+    Args:
+        name: its iSCSI name.
+        device: the SCSI device behind it.
+        portal_group: the target portal group tag.
+        credentials: what an initiator must prove; None lets everybody in.
+        initiators: names that may log in; None is any.
+        sessions: those that are logged in.
+    """
+
+    name: str
+    device: Device = field(default_factory=Device)
+    portal_group: int = 1
+    credentials: Credentials | None = None
+    initiators: frozenset[str] | None = None
+    sessions: set[Session] = field(default_factory=set)
+
+    @property
+    def port_name(self) -> str:
+        """The SCSI name of its port (RFC 7143 4.4.2)."""
+        return f"{self.name},t,{self.portal_group:#06x}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +117,7 @@ class Session:
         self.nexus = nexus
         self.parameters = parameters
         self.exp_cmd_sn = exp_cmd_sn
-        self.connections: list[TargetConnection] = []
+        self.connections: list[Connection] = []
         self.tasks: dict[int, Task] = {}
         self.immediate_tasks = 0
         self.held: dict[int, bytes] = {}

@@ -14,8 +14,8 @@ from labemu_iscsi.negotiation import REJECT, Negotiator, Pairs, format_text, par
 from labemu_iscsi.pdu import FINAL, NO_TAG, TextRequest
 
 if TYPE_CHECKING:
-    from labemu_iscsi.node import Node, Target
-    from labemu_iscsi.session import Session
+    from labemu_iscsi.node import Node
+    from labemu_iscsi.session import Session, Target
 
 _CONTINUE: Final = 0x40
 

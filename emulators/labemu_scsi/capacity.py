@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from labemu_scsi.cdb import Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import Command, Outcome, Response
 from labemu_scsi.sense import InvalidField
 from labemu_scsi.unit import LogicalUnit

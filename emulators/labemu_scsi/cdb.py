@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from labemu_scsi.access import Access
 from labemu_scsi.command import Command, Outcome
 
 if TYPE_CHECKING:
@@ -23,14 +23,6 @@ RW6: Final = struct.Struct(">xBHBx")  # bits 20-16 of the LBA, the rest, length
 RW10: Final = struct.Struct(">xBIxHx")  # flags, LBA, length
 RW12: Final = struct.Struct(">xBIIxx")
 RW16: Final = struct.Struct(">xBQIxx")
-
-
-class Access(Enum):
-    """How a command fares under another nexus's reservation (SPC-4 tables 54 and 55, SBC-3 table 13)."""
-
-    ALWAYS = "always"
-    READ = "read"
-    WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from labemu_scsi.cdb import RW10, RW16, Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import RW10, RW16, CommandSpec, cut
 from labemu_scsi.command import GOOD, Command, Outcome, Response
 from labemu_scsi.sense import (
     CheckCondition,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from labemu_scsi.cdb import Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import RESERVATION_CONFLICT, Command, Outcome, Response, Status
 from labemu_scsi.inquiry import NO_UNIT, standard
 from labemu_scsi.limits import MAX_LUN

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from labemu_scsi.cdb import Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import Command, Outcome, Response
 from labemu_scsi.sense import InvalidField
 from labemu_scsi.vpd import PAGES

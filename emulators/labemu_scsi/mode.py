@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from labemu_scsi.cdb import Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import GOOD, Command, Outcome, Response
 from labemu_scsi.nexus import MODE_CHANGED
 from labemu_scsi.sense import InvalidField, InvalidParameter, ParameterListLength, SavingNotSupported

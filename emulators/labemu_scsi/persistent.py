@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 
-from labemu_scsi.cdb import Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import GOOD, RESERVATION_CONFLICT, Command, Outcome, Response
 from labemu_scsi.limits import MAX_REGISTRATIONS
 from labemu_scsi.nexus import REGISTRATIONS_PREEMPTED, RESERVATIONS_PREEMPTED, RESERVATIONS_RELEASED

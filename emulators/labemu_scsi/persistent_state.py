@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from labemu_scsi.cdb import Access
+from labemu_scsi.access import Access
 from labemu_scsi.nexus import Nexus
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from labemu_scsi.cdb import RW10, RW16, Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import RW10, RW16, CommandSpec, cut
 from labemu_scsi.command import GOOD, Buffer, Command, Deferred, Outcome, Response
 from labemu_scsi.limits import (
     INLINE_WRITE_SAME_BYTES,

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from labemu_scsi.cdb import Access, CommandSpec, cut
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import Command, Outcome, Response
 from labemu_scsi.sense import InvalidField
 from labemu_scsi.table import UNIT_COMMANDS, Entry, index

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from labemu_scsi.cdb import Access, CommandSpec
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import CommandSpec
 from labemu_scsi.command import GOOD, RESERVATION_CONFLICT, Command, Outcome
 from labemu_scsi.sense import InvalidField
 from labemu_scsi.unit import LogicalUnit

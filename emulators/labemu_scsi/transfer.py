@@ -6,7 +6,8 @@ reports the residual.
 
 from __future__ import annotations
 
-from labemu_scsi.cdb import RW6, RW10, RW12, RW16, Access, CommandSpec
+from labemu_scsi.access import Access
+from labemu_scsi.cdb import RW6, RW10, RW12, RW16, CommandSpec
 from labemu_scsi.command import GOOD, Buffer, Command, Deferred, Outcome, Response
 from labemu_scsi.limits import MAX_COMPARE_BLOCKS
 from labemu_scsi.sense import InvalidDataOut, InvalidField, Miscompare, OutOfRange

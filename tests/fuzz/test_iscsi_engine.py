@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.limits import COMMAND_WINDOW, FULL_BUFFER, MAX_IMMEDIATE_TASKS, SESSION_DATA
 from labemu_iscsi.negotiation import format_text
-from labemu_iscsi.node import Node, Target
+from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import LoginRequest
 from labemu_iscsi.service import Service
+from labemu_iscsi.session import Target
 from labemu_scsi.command import Deferred, Response
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import MemoryBlockStore

@@ -19,7 +19,8 @@ from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.connection import SocketConnection
 from labemu_iscsi.io.executor import WorkExecutor
 from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME
-from labemu_iscsi.node import Node, Target
+from labemu_iscsi.node import Node
+from labemu_iscsi.session import Target
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import BlockStore
 

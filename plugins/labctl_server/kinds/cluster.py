@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, TypeVar
-
-from pydantic import Field
+from typing import TypeVar
 
 from labctl.model.address import Address
 from labctl.model.problem import Problem
 from labctl.model.quantity import format_bytes
-from labctl.model.reference import Ref
-from labctl.model.resource import Resource, Spec
+from labctl.model.resource import Resource
 from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+from labctl_server.kinds.cluster_spec import ClusterSpec
 from labctl_server.kinds.placement import ClusterPlacement, Placement, host_memory, vms_of
 
 T = TypeVar("T")
-
-
-class ClusterSpec(Spec):
-    """The table `[cluster.NAME]`."""
-
-    hosts: Annotated[tuple[Annotated[str, Ref("host")], ...], Field(description="Its hosts; a host is in one cluster.")]
-    ha: Annotated[bool, Field(description="Restart VMs of a failed host elsewhere. Recorded; not acted upon yet.")] = (
-        False
-    )
-    drs: Annotated[
-        Literal["off", "manual", "partially-automated", "fully-automated"],
-        Field(
-            description="How far load is balanced. Initial placement is always automatic; the rest is recorded only."
-        ),
-    ] = "off"
 
 
 class ClusterKind(Kind[ClusterSpec]):

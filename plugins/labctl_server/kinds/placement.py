@@ -17,7 +17,7 @@ from labctl.model.resource import Resource
 from labctl.plugin.api import CompileView, TopologyView
 
 if TYPE_CHECKING:
-    from labctl_server.kinds.cluster import ClusterSpec
+    from labctl_server.kinds.cluster_spec import ClusterSpec
     from labctl_server.kinds.vm_spec import VmSpec
 
 POOL = "vm-host"

@@ -8,8 +8,9 @@ import pytest
 
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.initiator import Initiator
-from labemu_iscsi.node import Node, Target
+from labemu_iscsi.node import Node
 from labemu_iscsi.service import Service
+from labemu_iscsi.session import Target
 from labemu_scsi.command import Deferred, Response
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import MemoryBlockStore

@@ -11,8 +11,9 @@ from labemu_iscsi.auth import Credentials
 from labemu_iscsi.connection import Phase, TargetConnection
 from labemu_iscsi.limits import LOGIN_TIMEOUT
 from labemu_iscsi.negotiation import format_text, parse_text
-from labemu_iscsi.node import Node, Target
+from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import LoginRequest, LoginResponse, TextRequest, TextResponse
+from labemu_iscsi.session import Target
 
 Connect = Callable[..., Any]
 TARGET = "iqn.2026-11.lab:t1"
