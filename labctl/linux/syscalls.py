@@ -13,6 +13,10 @@ MS_SHARED = 1 << 20
 
 MNT_DETACH = 2
 
+MADV_PAGEOUT = 21
+
+_SYS_PROCESS_MADVISE = 440  # the same number on every architecture (asm-generic/unistd.h)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -34,6 +38,19 @@ def mount(source: str, target: str, flags: int) -> None:
 def umount(target: str, flags: int = 0) -> None:
     """Unmount (umount2(2))."""
     _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+class _Range(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def process_madvise(pidfd: int, start: int, length: int, advice: int) -> int:
+    """Advise the kernel on a range of another process's memory (process_madvise(2)); returns the bytes advised."""
+    vector = _Range(start, length)
+    arguments = (ctypes.c_int(pidfd), ctypes.byref(vector), ctypes.c_size_t(1), ctypes.c_int(advice), ctypes.c_uint(0))
+    done = int(_libc.syscall(ctypes.c_long(_SYS_PROCESS_MADVISE), *arguments))
+    _check(min(done, 0), None)
+    return done
 
 
 def _check(result: int, path: str | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,12 +36,14 @@ class Tools:
         socket: the guest agent's socket.
         name: the VM's.
         publish: where events go.
+        answered: called each time they begin to answer.
     """
 
-    def __init__(self, socket: Path, name: str, publish: Publisher) -> None:
+    def __init__(self, socket: Path, name: str, publish: Publisher, answered: Callable[[], None]) -> None:
         self._socket = socket
         self._name = name
         self._publish = publish
+        self._answered = answered
         self._agent: GuestAgent | None = None
         self._heartbeat: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
@@ -136,6 +138,7 @@ class Tools:
             return
         if answers:
             self.ready.set()
+            self._answered()
         else:
             self.ready.clear()
         self._publish("vm.tools", vm=self._name, tools=self.state)

@@ -17,10 +17,11 @@ from typing import Any
 
 from labctl.agent.application import Publisher
 from labctl.errors import ConflictError, LabError, NotRunningError, TimedOutError
-from labctl.linux import processes
+from labctl.linux import memory, processes
 from labctl.linux.processes import ProcessId
 from labctl.model.json import Json
 from labctl_server.hostd import process
+from labctl_server.hostd.boot import boot_folder, with_own_files
 from labctl_server.hostd.driver import GuestDriver
 from labctl_server.hostd.store import State, VmRecord, VmStore
 from labctl_server.hostd.taps import Taps
@@ -96,7 +97,8 @@ class Vm:
         self._monitor: Monitor | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._removed = False
-        self._tools = Tools(self._sockets["agent"], self.name, host.publish)
+        self._tools = Tools(self._sockets["agent"], self.name, host.publish, self._slim)
+        self._slimming: asyncio.Future[int] | None = None
 
     @property
     def name(self) -> str:
@@ -242,7 +244,8 @@ class Vm:
 
     async def _launch(self, machine: Machine) -> None:
         taps = await asyncio.to_thread(self._host.taps.ensure, machine)
-        argv = self._host.driver.command(machine, taps)
+        booted = await asyncio.to_thread(with_own_files, machine, self._folder)
+        argv = self._host.driver.command(booted, taps)
         self._remove_sockets()
         journal = self._folder / "qemu.log"
         journal.unlink(missing_ok=True)
@@ -255,6 +258,12 @@ class Vm:
                 hint=f"see {journal}; are its datastores reachable from host {self._host.name}?",
             )
         self._note(reason="")
+
+    def _slim(self) -> None:
+        """Once the guest is up, give back the memory of what it started from."""
+        if self._record.process is not None:
+            work = asyncio.to_thread(memory.page_out, self._record.process, boot_folder(self._folder))
+            self._slimming = asyncio.ensure_future(work)
 
     async def _abandon(self) -> None:
         """Take back a start that failed."""
