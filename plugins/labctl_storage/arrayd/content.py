@@ -93,7 +93,8 @@ def _run(argv: list[str]) -> None:
     try:
         subprocess.run(argv, check=True, capture_output=True, text=True, timeout=QEMU_IMG_DEADLINE)
     except FileNotFoundError:
-        raise MissingToolError(f"{argv[0]} is not installed", hint="apt-get install qemu-utils") from None
+        package = {"qemu-img": "qemu-utils", "cp": "coreutils"}[argv[0]]
+        raise MissingToolError(f"{argv[0]} is not installed", hint=f"apt-get install {package}") from None
     except subprocess.CalledProcessError as error:
         raise LabError(f"{' '.join(argv[:2])} failed: {error.stderr.strip()}", hint="see the array's log") from error
     except subprocess.TimeoutExpired:
