@@ -151,7 +151,7 @@ def _observation(unit: Unit, state: Mapping[str, Any] | None) -> Observation:
     running = state["state"] == "running"
     wanted = unit.spec["power"] == "on"
     if running == wanted:
-        detail = f"running, tools {state['tools']}" if running else "powered off"
+        detail = f"tools {state['tools']}" if running else "powered off"
         return Observation(health=Health.OK, detail=detail, properties=properties)
     if running:  # it was started by hand; `up` leaves it alone, as it does what else was done by hand
         return Observation(health=Health.OK, detail="running, though its power is off", properties=properties)
