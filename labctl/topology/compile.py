@@ -19,7 +19,7 @@ from labctl.model.unit import Unit
 from labctl.plugin.api import Description, Kind, LabInfo, Machine
 from labctl.plugin.loader import Plugins
 from labctl.topology.choices import ChoiceKey, Choices
-from labctl.topology.errors import TopologyError
+from labctl.topology.errors import TopologyError, fault_of_kind
 from labctl.topology.topology import Topology
 
 T = TypeVar("T")
@@ -38,6 +38,10 @@ class Compiled:
     units: Sequence[Unit]
     descriptions: Mapping[Address, Description]
     choices: Mapping[ChoiceKey, str]
+
+
+class MissingContractError(LookupError):
+    """A resource was asked for a contract that its kind does not offer: the topology puts it where another kind belongs."""
 
 
 class View:
@@ -74,7 +78,7 @@ class View:
             resource = self._topology.resource(address)
             provided = self._plugins.kinds[address.kind].provide(contract, resource, self)
             if provided is None:
-                raise LookupError(f"{address} offers no {contract.__name__}")
+                raise MissingContractError(f"{address} offers no {contract.__name__}")
             self._provided[key] = provided
         return cast("T", self._provided[key])
 
@@ -102,13 +106,16 @@ class _Compilation:
         """Do something for every resource; their errors become problems."""
         done: dict[Address, T] = {}
         for address, resource in self.topology.declared.items():
+            kind = self.plugins.kinds[address.kind]
             try:
-                done[address] = work(self.plugins.kinds[address.kind], resource)
-            except (LabError, LookupError) as error:
-                if isinstance(error, KeyError):
-                    raise  # a fault of the plugin, not of the topology
-                hint = error.hint if isinstance(error, LabError) else None
-                self.problems.append(Problem(path=resource.table, message=str(error), hint=hint))
+                done[address] = work(kind, resource)
+            except LabError as error:
+                self.problems.append(Problem(path=resource.table, message=error.message, hint=error.hint))
+            except MissingContractError as error:
+                self.problems.append(Problem(path=resource.table, message=str(error)))
+            except Exception as error:
+                message, hint = fault_of_kind(kind, address.kind, "compiling", error)
+                self.problems.append(Problem(path=resource.table, message=message, hint=hint))
         return done
 
     def stop_on_problems(self) -> None:

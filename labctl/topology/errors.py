@@ -39,3 +39,18 @@ def render(problem: Problem) -> str:
 def has_errors(problems: Iterable[Problem]) -> bool:
     """Whether any of them stops the work."""
     return any(problem.severity is Severity.ERROR for problem in problems)
+
+
+def fault_of_kind(kind: object, name: str, doing: str, error: Exception) -> tuple[str, str]:
+    """Message and hint for a kind that failed with something other than a LabError: its plugin's bug, told by name.
+
+    Args:
+        kind: the kind.
+        name: the kind's name.
+        doing: what it was at ("checking").
+        error: what came out.
+    """
+    package = type(kind).__module__.partition(".")[0]
+    said = (str(error).splitlines() or [""])[0]
+    message = f'kind "{name}" of {package} failed while {doing} it: {type(error).__name__}: {said}'
+    return message, f"this is a bug of {package}; `labctl plugin list` shows which plugin brings it"

@@ -23,7 +23,7 @@ from labctl.model.suggest import did_you_mean, nearest
 from labctl.plugin.api import Machine
 from labctl.plugin.loader import Plugins
 from labctl.topology.declare import LAB_TABLE, Declarations
-from labctl.topology.errors import TopologyError, has_errors, tidy
+from labctl.topology.errors import TopologyError, fault_of_kind, has_errors, tidy
 from labctl.topology.explain import explain, show
 from labctl.topology.names import MAX_LAB_NAME, NAME, NAME_RULE
 from labctl.topology.parse import parse
@@ -193,10 +193,14 @@ def _own_checks(topology: Topology, plugins: Plugins, broken: set[Address]) -> I
 
 
 def _one_check(topology: Topology, plugins: Plugins, resource: Resource[Any]) -> Iterator[Problem]:
+    kind = plugins.kinds[resource.address.kind]
     try:
-        yield from plugins.kinds[resource.address.kind].check(resource, topology)
+        yield from kind.check(resource, topology)
     except LabError as error:
         yield Problem(path=resource.table, message=error.message, hint=error.hint, severity=Severity.ERROR)
+    except Exception as error:
+        message, hint = fault_of_kind(kind, resource.address.kind, "checking", error)
+        yield Problem(path=resource.table, message=message, hint=hint)
 
 
 def find_topology(name_or_path: str, plugins: Plugins) -> Path:
