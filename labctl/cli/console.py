@@ -62,10 +62,10 @@ def console(
         raise NotRunningError(
             f"the console of {vm} does not answer: {error.strerror}", hint="does it run? `labctl status`"
         ) from error
-    with line:
-        note(f"connected to {vm}; ctrl-] leaves")
-        with _raw(sys.stdin.fileno()):
-            _join(line, sys.stdin.fileno(), sys.stdout.fileno())
+    with line, _raw(sys.stdin.fileno()):
+        # Said once keys go through: a raw terminal wants the carriage return, too.
+        note(f"connected to {vm}; ctrl-] leaves\r")
+        _join(line, sys.stdin.fileno(), sys.stdout.fileno())
 
 
 def _join(line: socket.socket, keys: int, screen: int) -> None:
