@@ -72,7 +72,7 @@ def _run(stream: bytes, cut: Callable[[int], int]) -> tuple[bytes, TargetConnect
 
 def _check_bounds(connection: TargetConnection) -> None:
     session = connection.session
-    assert len(connection._framer.buffer) <= FULL_BUFFER
+    assert len(connection.framer.buffer) <= FULL_BUFFER
     if session is not None:
         assert len(session.tasks) <= COMMAND_WINDOW + MAX_IMMEDIATE_TASKS
         assert len(session.held) <= COMMAND_WINDOW
