@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from labctl_server.image.micro import GuestNic, guest_arguments
+from labctl_server.image.guest import GuestNic, guest_arguments
 from labctl_server.machine import Disk, FileSource, IscsiSource, Machine, NfsSource
 from labctl_server.qemu.command import qemu_command
 from labctl_server.qemu.spec import (

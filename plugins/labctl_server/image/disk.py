@@ -14,7 +14,6 @@ from labctl_server.image.recipe import Image, Progress
 from labctl_server.image.tools import run_tool
 
 _QCOW2_MAGIC = b"QFI\xfb"
-_MIN_MEMORY = 128 * 2**20
 
 
 def is_disk_file(name: str) -> bool:
@@ -67,5 +66,4 @@ class DiskFileRecipe:
             recipe=fingerprint,
             rootfs=Path("rootfs.raw"),
             rootfs_size=os.stat(rootfs).st_size,  # noqa: PTH116 - follows the link
-            min_memory=_MIN_MEMORY,
         )

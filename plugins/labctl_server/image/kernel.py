@@ -116,13 +116,11 @@ def depends_of(module: bytes) -> list[str]:
 def module_members(modules: Modules, sets: Mapping[str, Iterable[str]]) -> dict[str, bytes]:
     """Files for an initramfs: `NAME.ko` for each module, and `SET.order` that lists a set's modules in order.
 
-    A module that an earlier set loads is not listed again.
+    A set lists all that it needs, since none is sure to be loaded before it.
     """
     files: dict[str, bytes] = {}
-    loaded: set[str] = set()
     for set_name, wanted in sets.items():
-        order = [name for name in modules.load_order(wanted) if name not in loaded]
-        loaded.update(order)
+        order = modules.load_order(wanted)
         files |= {f"{name}.ko": modules.content(name) for name in order}
         files[f"{set_name}.order"] = "".join(f"{name}\n" for name in order).encode()
     return files

@@ -25,7 +25,6 @@ class Image:
         recipe: the fingerprint of the recipe that made it.
         rootfs: a raw disk image; a disk made from it may be larger.
         rootfs_size: bytes.
-        min_memory: bytes with which a guest boots.
         kernel: an ELF or bzImage that QEMU starts directly, or None where the disk boots by itself.
         initrd: goes with the kernel.
         cmdline: the kernel's arguments; the guest's own come after them.
@@ -37,7 +36,6 @@ class Image:
     recipe: str
     rootfs: Path
     rootfs_size: int
-    min_memory: int
     kernel: Path | None = None
     initrd: Path | None = None
     cmdline: str = ""

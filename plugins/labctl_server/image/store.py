@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from labctl.errors import LabError
+from labctl_server.image.client import CLIENT
 from labctl_server.image.disk import DiskFileRecipe, is_disk_file
-from labctl_server.image.micro import MicroRecipe
+from labctl_server.image.micro import MICRO
 from labctl_server.image.recipe import Image, Progress, Recipe
 
 _MANIFEST = "manifest.json"
@@ -40,7 +41,7 @@ class ImageStore:
 
     def __init__(self, cache: Path, recipes: Iterable[Recipe] | None = None) -> None:
         self.cache = cache
-        self._recipes = {recipe.name: recipe for recipe in ([MicroRecipe()] if recipes is None else recipes)}
+        self._recipes = {recipe.name: recipe for recipe in ((MICRO, CLIENT) if recipes is None else recipes)}
 
     def names(self) -> list[str]:
         """The images that can be had by name, built or not."""

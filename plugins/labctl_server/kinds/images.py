@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-BUILT_IN = ("micro",)
+BUILT_IN = ("micro", "client")
 """The images that labctl builds itself."""
 
 

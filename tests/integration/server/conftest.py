@@ -12,7 +12,7 @@ import pytest
 
 from labctl.plugin.places import image_cache
 from labctl.testing.plugin import short_folder
-from labctl_server.image.micro import guest_arguments
+from labctl_server.image.guest import guest_arguments
 from labctl_server.image.recipe import Image
 from labctl_server.image.store import ImageStore
 from labctl_server.qemu.agent import GuestAgent

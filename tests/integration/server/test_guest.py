@@ -7,17 +7,13 @@ import asyncio
 import pytest
 
 from labctl.errors import NotRunningError, TimedOutError
-from labctl.testing.plugin import short_folder
 from labctl.testing.waiting import wait_until
-from labctl_server.image.recipe import Image
 from labctl_server.qemu.agent import AgentError, AgentGoneError
 from labctl_server.qemu.monitor import MonitorError
 
 from .conftest import DISK_SIZE, Guest
 
 pytestmark = pytest.mark.needs("qemu", "e2fsprogs", "apt")
-
-SHARED_RSS_LIMIT = 160 * 2**20
 
 
 async def test_the_guest_says_who_it_is_and_runs_commands(guest: Guest) -> None:
@@ -95,23 +91,6 @@ async def test_the_monitor_tells_state_refusals_and_a_pulled_plug(guest: Guest) 
     assert await guest.ended() == 0
     with pytest.raises(NotRunningError):
         await guest.monitor.connect(guest.spec.run.qmp, timeout=0.2)
-
-
-async def test_two_guests_take_at_most_160_mib_each(guest: Guest, unique: str, micro: Image) -> None:
-    with short_folder(f"{unique}-b") as folder:
-        other = Guest(folder, micro, f"{unique}-b")
-        try:
-            await other.start()
-            used = [proportional_set(process.pid) for process in (guest.process, other.process)]
-        finally:
-            await other.kill()
-    assert max(used) <= SHARED_RSS_LIMIT, used
-
-
-def proportional_set(process: int) -> int:
-    """Bytes of memory, what processes share divided among them: the kernel's file and QEMU's own code are."""
-    with open(f"/proc/{process}/smaps_rollup") as rollup:  # noqa: PTH123
-        return next(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
 
 
 async def test_the_console_is_a_root_shell(guest: Guest) -> None:

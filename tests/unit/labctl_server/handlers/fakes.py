@@ -74,7 +74,6 @@ class FakeRecipe:
             recipe=self.fingerprint,
             rootfs=Path("rootfs.raw"),
             rootfs_size=0,
-            min_memory=0,
             kernel=Path("kernel"),
             initrd=Path("initrd"),
             cmdline="console=ttyS0",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from labctl.errors import LabError
+from labctl_server.image.client import CLIENT
+from labctl_server.image.guest import GuestNic, guest_arguments
 from labctl_server.image.libraries import parse_listing
-from labctl_server.image.micro import GuestNic, MicroRecipe, guest_arguments
+from labctl_server.image.micro import MICRO
 
 
 def test_a_guest_is_told_its_name_and_each_nics_settings() -> None:
@@ -25,8 +29,10 @@ def test_a_name_that_would_break_the_command_line_is_refused(name: str) -> None:
         guest_arguments(name)
 
 
-def test_the_fingerprint_is_stable() -> None:
-    assert MicroRecipe().fingerprint == MicroRecipe().fingerprint
+def test_the_fingerprint_is_stable_and_tells_recipes_apart() -> None:
+    assert MICRO.fingerprint == MICRO.fingerprint
+    assert MICRO.fingerprint != CLIENT.fingerprint
+    assert replace(MICRO, arguments="quiet").fingerprint != MICRO.fingerprint
 
 
 def test_the_linkers_listing_gives_libraries_and_what_is_missing() -> None:

@@ -29,9 +29,7 @@ class FakeRecipe:
         if self.fails:
             raise LabError("no network", hint="plug it in")
         size = len(self.content)
-        return Image(
-            name="tiny", version="", recipe=self.fingerprint, rootfs=Path("rootfs.raw"), rootfs_size=size, min_memory=1
-        )
+        return Image(name="tiny", version="", recipe=self.fingerprint, rootfs=Path("rootfs.raw"), rootfs_size=size)
 
 
 def store(cache: Path, recipe: FakeRecipe) -> ImageStore:
