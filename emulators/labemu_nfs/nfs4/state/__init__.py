@@ -1,0 +1,1 @@
+"""What the server remembers of clients: pure state machines, without XDR, clock or input and output."""
