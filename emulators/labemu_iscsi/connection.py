@@ -78,6 +78,11 @@ class TargetConnection(Link):
         """Bytes of output that wait."""
         return self.sender.pending
 
+    @property
+    def digests(self) -> tuple[bool, bool]:
+        """Whether PDUs that go out have a header digest, and a data digest."""
+        return self.sender.header_digest, self.sender.data_digest
+
     def receive_buffer(self) -> memoryview:
         """Where the next bytes go."""
         return self.framer.receive_buffer()

@@ -24,6 +24,7 @@ def login_request(link: Link, request: LoginRequest, data: bytes) -> None:
         link.sender.stat_sn = request.exp_stat_sn
     try:
         reply = login.handle(request, data)
+        link.node.admit(login.initiator, login.target_name, link.peer, link.portal)
         if login.result is not None:
             _open(link, login.result)
     except LoginFailed as error:

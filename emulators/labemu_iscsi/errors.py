@@ -128,6 +128,18 @@ class UnsupportedVersion(LoginFailed):
     status = (0x02, 0x05)
 
 
+class LoginRefused(LoginFailed):
+    """An ordered fault refuses it.
+
+    Args:
+        status: class and detail (RFC 7143 11.13.5).
+    """
+
+    def __init__(self, status: tuple[int, int]) -> None:
+        super().__init__("refused by an ordered fault")
+        self.status = status  # type: ignore[misc]  # of the class in all others
+
+
 class OutOfResources(LoginFailed):
     """The target has as many sessions as it takes."""
 

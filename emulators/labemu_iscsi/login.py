@@ -89,6 +89,11 @@ class Login:
         self.result: LoginResult | None = None
 
     @property
+    def target_name(self) -> str:
+        """The target that is asked for, once that is known; empty in discovery."""
+        return "" if self._target is None else self._target.name
+
+    @property
     def begun(self) -> bool:
         """Whether the first request came."""
         return self._first is not None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from labemu_iscsi.errors import AuthorizationFailed, OutOfResources, TargetNotFound
+from labemu_iscsi.errors import AuthorizationFailed, LoginRefused, OutOfResources, TargetNotFound
 from labemu_iscsi.session import Connection, Parameters, Session, Target
 from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
 
 _MAX_SESSIONS = 0xFFFF - 1  # a TSIH is 16 bits and not zero
+
+Refusal = Callable[[str, str, str, str], tuple[int, int] | None]
+"""Asked of each login (see Node.admit) while faults refuse logins: the status to refuse it with, or None."""
 
 
 class Node:
@@ -23,7 +26,24 @@ class Node:
         self.targets: dict[str, Target] = {}
         self.sessions: dict[int, Session] = {}
         self.portals: Sequence[str] = ()  # host:port
+        self.refusal: Refusal | None = None
         self._last_tsih = 0
+
+    def admit(self, initiator: str, target: str, peer: str, portal: str) -> None:
+        """Whether an ordered fault lets a login through.
+
+        Args:
+            initiator: its name.
+            target: the target's name, empty in discovery.
+            peer: the initiator's address and port.
+            portal: where it came in.
+
+        Raises:
+            LoginRefused: with the status that was ordered.
+        """
+        status = None if self.refusal is None else self.refusal(initiator, target, peer, portal)
+        if status is not None:
+            raise LoginRefused(status)
 
     def find(self, name: str, initiator: str) -> Target:
         """The target that an initiator asked for.
@@ -69,6 +89,7 @@ class Node:
                 target.port_name,
                 target_name=target.name,
                 relative_port=target.portal_group,
+                address=connection.peer.rpartition(":")[0].strip("[]"),
             )
             target.device.attach(nexus, code)
         session = Session(

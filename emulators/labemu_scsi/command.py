@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from labemu_faults.gate import Gate
     from labemu_scsi.nexus import Nexus
 
 Buffer = bytes | bytearray | memoryview
@@ -73,11 +74,20 @@ class Deferred(NamedTuple):
         work: to be called on a thread; raises what handlers raise (`Device.finish` turns that into a response).
         delay: seconds to let pass first.
         blocking: whether the work may wait for a medium; if not, it can be called on the event loop after the delay.
+        gate: what it waits at after the delay, where a fault holds it.
     """
 
     work: Callable[[], Response]
     delay: float = 0.0
     blocking: bool = True
+    gate: Gate | None = None
 
 
 Outcome = Response | Deferred
+
+
+class Interceptor(Protocol):
+    """What stands between a unit and its commands while faults are ordered (labemu_scsi.faults)."""
+
+    def execute(self, name: str, command: Command, run: Callable[[], Outcome]) -> Outcome:
+        """Do a command, by calling `run` or in another way; `name` is its operation's. Raises CheckCondition."""

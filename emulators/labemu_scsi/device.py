@@ -124,11 +124,14 @@ class Device:
                 refusal = _guard(unit, row, command)
                 if refusal is not None:
                     return refusal
-            if row is REPORT_LUNS:
-                return self._report_luns(command)
-            return row.handler(unit, command)
+                if unit.faults is not None:
+                    return unit.faults.execute(row.name, command, lambda: self._run(unit, row, command))
+            return self._report_luns(command) if row is REPORT_LUNS else row.handler(unit, command)
         except (CheckCondition, OSError) as error:
             return _failure(unit, error, writing=_is_write(cdb))
+
+    def _run(self, unit: LogicalUnit, row: CommandSpec, command: Command) -> Outcome:
+        return self._report_luns(command) if row is REPORT_LUNS else row.handler(unit, command)
 
     def finish(self, lun: bytes, command: Command, work: Callable[[], Response]) -> Response:
         """Do the work of a Deferred; what it raises becomes a response."""

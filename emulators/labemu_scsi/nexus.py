@@ -29,15 +29,25 @@ class Nexus:
         target_port: its SCSI name, `iqn…,t,0x0001`.
         target_name: the target device's name.
         relative_port: the target port's relative identifier, from 1.
+        address: where the initiator is, for faults that select by it.
     """
 
-    __slots__ = ("initiator_port", "relative_port", "target_name", "target_port")
+    __slots__ = ("address", "initiator_port", "relative_port", "target_name", "target_port")
 
-    def __init__(self, initiator_port: str, target_port: str, *, target_name: str = "", relative_port: int = 1) -> None:
+    def __init__(
+        self,
+        initiator_port: str,
+        target_port: str,
+        *,
+        target_name: str = "",
+        relative_port: int = 1,
+        address: str = "",
+    ) -> None:
         self.initiator_port = initiator_port
         self.target_port = target_port
         self.target_name = target_name or target_port
         self.relative_port = relative_port
+        self.address = address
 
 
 class Attentions:

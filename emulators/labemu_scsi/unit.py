@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from labemu_scsi.command import Deferred, Outcome, Response
+from labemu_scsi.command import Deferred, Interceptor, Outcome, Response
 from labemu_scsi.limits import MAX_TRANSFER_BYTES
 from labemu_scsi.nexus import CAPACITY_CHANGED, DEVICE_RESET, MEDIUM_CHANGED, Attentions, Nexus
 from labemu_scsi.persistent_state import PersistentReservations
@@ -86,6 +86,7 @@ class LogicalUnit:
         self.persistent = PersistentReservations()
         self.removal_prevented_by: set[Nexus] = set()
         self.loaded = True
+        self.faults: Interceptor | None = None
         self.guarded = False
         self.atomic = threading.Lock()  # read-modify-write against writes on other threads
         self.refresh()
@@ -105,7 +106,17 @@ class LogicalUnit:
 
     def update_guard(self) -> None:
         """`guarded` tells the fast path in one look whether any command may be refused."""
-        self.guarded = self.reserved_by is not None or self.persistent.holder is not None or not self.loaded
+        self.guarded = (
+            self.reserved_by is not None
+            or self.persistent.holder is not None
+            or not self.loaded
+            or self.faults is not None
+        )
+
+    def set_faults(self, faults: Interceptor | None) -> None:
+        """Let every command pass through ordered faults, or no more."""
+        self.faults = faults
+        self.update_guard()
 
     def check_writable(self) -> None:
         """Raise WriteProtected unless it may be written."""

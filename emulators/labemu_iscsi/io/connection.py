@@ -13,9 +13,10 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from labemu_faults.rule import Armed
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.events import Event, LoggedIn
 from labemu_iscsi.io.executor import WorkExecutor
@@ -23,6 +24,7 @@ from labemu_iscsi.limits import LOGIN_TIMEOUT, OUTPUT_HIGH_WATER
 from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import Buffer
 from labemu_iscsi.service import Service
+from labemu_iscsi.tamper import Tamper
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class SocketConnection:
         peer: the initiator's address.
         portal: where it came in.
         closed: called once, at the end.
+        logged_in: called when it enters full feature phase.
     """
 
     def __init__(
@@ -52,12 +55,16 @@ class SocketConnection:
         peer: str,
         portal: str,
         closed: Callable[[SocketConnection], None],
+        logged_in: Callable[[SocketConnection], None] = lambda _: None,
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._closed = closed
-        self.engine = TargetConnection(node, peer=peer, portal=portal, now=loop.time(), wake=self._wake)
-        self._service = Service(self.engine, executor, self._wake)
+        self._told = logged_in
+        self.target = TargetConnection(node, peer=peer, portal=portal, now=loop.time(), wake=self._wake)
+        self.engine: TargetConnection | Tamper = self.target  # a Tamper in its place while faults are ordered
+        self.frozen = False
+        self._service = Service(self.target, executor, self._wake)
         self._events: deque[Event] = deque()
         self._output: deque[Buffer] = deque()
         self._reading = True
@@ -98,7 +105,7 @@ class SocketConnection:
 
     def _work(self) -> None:
         """Execute what was received, as far as the output has room, and send."""
-        if not self._open:
+        if not self._open or self.frozen:
             return
         events, engine, handle = self._events, self.engine, self._service.handle
         while events:
@@ -108,6 +115,9 @@ class SocketConnection:
             handle(event)
             if event.__class__ is LoggedIn:
                 self._logged_in(event)
+                if self.frozen:
+                    return
+                engine = self.engine
         if not self._send():
             self._pause()
         elif not events:
@@ -122,6 +132,7 @@ class SocketConnection:
             self._deadline = None
         session = event.session
         target = session.target.name if session.target is not None else "discovery"
+        self._told(self)
         logger.info("%s logged in from %s: %s", session.initiator, self.engine.peer, target)
 
     def _send(self) -> bool:
@@ -158,6 +169,43 @@ class SocketConnection:
         if not self._reading:
             self._reading = True
             self._loop.add_reader(self._sock, self._readable)
+
+    def tamper(self, rules: Sequence[Armed]) -> None:
+        """Let these faults of the transport work on the connection; none gives it back to its engine."""
+        if isinstance(self.engine, Tamper):
+            if rules:
+                self.engine.rules = tuple(rules)
+                return
+            if self.engine.closed:  # it was dropped, and ends as soon as the rest is sent
+                return
+            self._output.extend(self.engine.release())
+            self.engine = self.target
+            self._wake()
+        elif rules:
+            self.engine = Tamper(self.target, rules, now=self._loop.time, wake_at=self._wake_at)
+
+    def _wake_at(self, when: float) -> None:
+        self._loop.call_at(when, self._wake)
+
+    def freeze(self) -> None:
+        """Go silent, as if the cable were cut: nothing is read or sent, the socket stays."""
+        if self.frozen or not self._open:
+            return
+        self.frozen = True
+        if self._reading:
+            self._loop.remove_reader(self._sock)
+        if self._writing:
+            self._loop.remove_writer(self._sock)
+        self._reading = self._writing = False
+
+    def thaw(self) -> None:
+        """Go on where it stopped: what came meanwhile is read, what waits is sent."""
+        if not self.frozen or not self._open:
+            return
+        self.frozen = False
+        self._reading = True
+        self._loop.add_reader(self._sock, self._readable)
+        self._work()
 
     def _lost(self, reason: str) -> None:
         self.engine.connection_lost(reason)

@@ -36,6 +36,10 @@ class WorkExecutor:
             self._start(deferred, work, done)
 
     def _start(self, deferred: Deferred, work: Callable[[], Response], done: Callable[[Response], None]) -> None:
+        gate = deferred.gate
+        if gate is not None and not gate.is_open:
+            gate.wait(lambda: self._start(deferred._replace(gate=None), work, done))
+            return
         if not deferred.blocking:
             done(work())
             return

@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.connection import SocketConnection
 from labemu_iscsi.io.executor import WorkExecutor
+from labemu_iscsi.io.faults import IscsiFaults
 from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME
 from labemu_iscsi.node import Node
 from labemu_iscsi.session import Target
@@ -73,6 +75,7 @@ class IscsiServer:
         self._connections: set[SocketConnection] = set()
         self._node = Node(entropy=secrets.token_bytes)
         self._executor: WorkExecutor | None = None
+        self.faults = IscsiFaults(self._node, lambda: self._connections)
 
     @property
     def portals(self) -> list[tuple[str, int]]:
@@ -92,6 +95,7 @@ class IscsiServer:
         """
         loop = asyncio.get_running_loop()
         self._executor = WorkExecutor(loop)
+        self.faults.now = loop.time
         try:
             for host, port in self._requested:
                 self._listeners.append(_listen(host, port))
@@ -200,6 +204,7 @@ class IscsiServer:
             product=product,
         )
         device.add_unit(number, unit)
+        self.faults.apply()
         return unit
 
     async def remove_lun(self, target: str, number: int) -> None:
@@ -252,6 +257,11 @@ class IscsiServer:
             if len(self._connections) >= MAX_CONNECTIONS or self._executor is None:
                 sock.close()
                 continue
+            peer, portal = _format(*address[:2]), _format(*sock.getsockname()[:2])
+            if self.faults.resets(peer, portal):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close then resets
+                sock.close()
+                continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -260,11 +270,13 @@ class IscsiServer:
                 sock,
                 node=self._node,
                 executor=self._executor,
-                peer=_format(*address[:2]),
-                portal=_format(*sock.getsockname()[:2]),
+                peer=peer,
+                portal=portal,
                 closed=self._connections.discard,
+                logged_in=self.faults.accepted,
             )
             self._connections.add(connection)
+            self.faults.accepted(connection)
 
 
 def _format(host: str, port: int) -> str:
