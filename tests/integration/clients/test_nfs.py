@@ -1,0 +1,218 @@
+"""Linux's NFS client in two guests, over every version that we serve: what applications do with files comes out right."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from labctl.testing.waiting import wait_for
+
+from .conftest import SERVER, ClientGuest, Server, StorageNet
+
+pytestmark = [
+    pytest.mark.needs("root", "tun", "qemu", "net", "apt", "e2fsprogs"),
+    pytest.mark.slow,
+    pytest.mark.xdist_group("clients-nfs"),
+]
+
+VERSIONS = {"3": "vers=3,proto=tcp,nolock"}
+"""Mount options of each version."""
+
+MOUNT = "/mnt/nfs"
+
+
+@pytest.fixture(scope="module")
+def server(storage_net: StorageNet) -> Server:
+    export = storage_net.folder / "gold"
+    export.mkdir()
+    state = storage_net.folder / "nfs-state"
+    state.mkdir()
+    return storage_net.server(
+        "labemu_nfs", "--listen", SERVER, "--export", f"/gold=file://{export}", "--state-dir", str(state), port=2049
+    )
+
+
+@pytest.fixture(scope="module")
+def guests(storage_net: StorageNet, server: Server) -> list[ClientGuest]:
+    return storage_net.guests(2)
+
+
+@pytest.fixture(scope="module", params=sorted(VERSIONS))
+def mounted(request: pytest.FixtureRequest, guests: list[ClientGuest]) -> Iterator[list[ClientGuest]]:
+    """Both guests, with the export mounted, in an empty folder of its own for each version."""
+    for guest in guests:
+        guest.run(f"mkdir -p {MOUNT} && mount.nfs {SERVER}:/gold {MOUNT} -o {VERSIONS[request.param]}")
+    guests[0].run(f"mkdir {MOUNT}/v{request.param}")
+    yield guests
+    for guest in guests:
+        guest.run(f"umount {MOUNT}")
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, mounted: list[ClientGuest]) -> Iterator[str]:
+    """A folder for this test alone."""
+    path = f"{MOUNT}/{request.node.name.partition('[')[0]}"
+    mounted[0].run(f"mkdir {path}")
+    yield path
+    mounted[0].run(f"rm -rf {path}")
+
+
+def test_files_have_what_was_written_and_their_attributes(mounted: list[ClientGuest], folder: str) -> None:
+    first, second = mounted
+    first.run(
+        f"cd {folder}; echo hello > a; chmod 640 a; chown alice:bob a; ln a hard; ln -s a soft; touch -d @12345 a"
+    )
+    assert second.said(f"cd {folder}; stat -c '%a %u %g %h %Y' a; readlink soft; cat hard soft") == (
+        "640 1000 1001 2 12345\na\nhello\nhello"
+    )
+
+
+def test_a_file_that_was_unlinked_while_open_can_still_be_read(mounted: list[ClientGuest], folder: str) -> None:
+    assert (
+        mounted[0].said(f"cd {folder}; echo kept > f; exec 3<f; rm f; ls | wc -l; cat <&3; exec 3<&-; ls -A")
+        == "0\nkept"
+    )
+
+
+def test_permissions_are_the_servers_to_enforce(mounted: list[ClientGuest], folder: str) -> None:
+    first, _ = mounted
+    first.run(f"cd {folder}; echo secret > f; chmod 600 f; chown alice f; chmod 755 .")
+    assert first.said(f"/usr/bin/setpriv --reuid alice --regid alice --clear-groups cat {folder}/f") == "secret"
+    refused = first.run(f"/usr/bin/setpriv --reuid bob --regid bob --clear-groups cat {folder}/f", check=False)
+    assert refused.exit_code == 1
+    assert b"Permission denied" in refused.stderr
+
+
+def test_storms_of_create_rename_and_unlink_leave_what_they_should(mounted: list[ClientGuest], folder: str) -> None:
+    storm = (
+        "cd {folder}; i=0; while [ $i -lt 60 ]; do echo $i > {who}.$i; mv {who}.$i {who}-$i.done;"
+        " [ $((i % 3)) -eq 0 ] && rm {who}-$i.done; mkdir {who}.d$i; rmdir {who}.d$i; i=$((i+1)); done"
+    )
+    together(*(lambda guest=guest: guest.run(storm.format(folder=folder, who=guest.name)) for guest in mounted))
+    for guest in mounted:
+        guest.run("echo 3 > /proc/sys/vm/drop_caches")
+        assert guest.said(f"ls {folder} | wc -l") == "80"
+
+
+def test_a_large_directory_is_listed_whole_while_it_changes(mounted: list[ClientGuest], folder: str) -> None:
+    first, second = mounted
+    first.run(f"cd {folder}; seq 1000 | sed s/^/stays/ | xargs touch")
+    churn = f"cd {folder}; for i in $(seq 100); do touch extra$i; rm extra$i; done"
+    listings: list[str] = []
+    together(
+        lambda: first.run(churn),
+        lambda: listings.extend(
+            second.said(
+                f"for i in 1 2 3; do echo 2 >/proc/sys/vm/drop_caches; find {folder} -name 'stays*' | wc -l; done"
+            ).split()
+        ),
+    )
+    assert listings == ["1000"] * 3
+
+
+def test_mapped_memory_reaches_the_file(mounted: list[ClientGuest], folder: str) -> None:
+    first, second = mounted
+    first.run(
+        f"fio --name=m --filename={folder}/m --size=2m --bs=4k --rw=randwrite --ioengine=mmap --verify=crc32c --do_verify=1 --minimal"
+    )
+    assert first.said(f"md5sum < {folder}/m") == second.said(f"md5sum < {folder}/m")
+
+
+def test_sparse_files_stay_sparse(mounted: list[ClientGuest], folder: str, storage_net: StorageNet) -> None:
+    mounted[0].run(
+        f"truncate -s 1G {folder}/s; echo end | dd of={folder}/s bs=1 seek=500000000 conv=notrunc 2>/dev/null; sync"
+    )
+    kept = storage_net.folder / "gold" / folder.removeprefix(f"{MOUNT}/") / "s"
+    assert kept.stat().st_size == 2**30
+    assert kept.stat().st_blocks * 512 < 2**20
+    assert mounted[1].said(f"dd if={folder}/s bs=1 skip=500000000 count=4 2>/dev/null") == "end"
+
+
+def test_git_works_in_a_clone(mounted: list[ClientGuest], folder: str) -> None:
+    first, second = mounted
+    first.run(
+        f"export HOME=/tmp; git config --global user.email a@b; git config --global user.name a;"
+        f" git config --global safe.directory '*'; git init -q /tmp/origin 2>/dev/null; cd /tmp/origin;"
+        f" for i in $(seq 40); do mkdir -p d$i; seq $i 200 > d$i/f; done; git add .; git commit -qm one;"
+        f" git clone -q /tmp/origin {folder}/clone; cd {folder}/clone; echo more >> d1/f; git commit -qam two; git fsck --strict",
+        timeout=200,
+    )
+    second.run("git config --system safe.directory '*'")
+    assert second.said(f"cd {folder}/clone; git status --porcelain; git log --format=%s") == "two\none"
+
+
+def test_an_archive_comes_out_as_it_went_in(mounted: list[ClientGuest], folder: str) -> None:
+    first, second = mounted
+    first.run(
+        "tar cf /tmp/etc.tar -C / etc usr/share/perl5 usr/lib/git-core/mergetools 2>/dev/null || tar cf /tmp/etc.tar -C / etc"
+    )
+    first.run(f"tar xf /tmp/etc.tar -C {folder}", timeout=200)
+    sums = f"cd {folder}; find . -type f | sort | xargs md5sum | md5sum"
+    assert first.said(sums) == second.said(sums)
+
+
+def test_verified_io_survives_the_server_being_killed(mounted: list[ClientGuest], folder: str, server: Server) -> None:
+    job = (
+        f"fio --name=v --directory={folder} --size=6m --bs=16k --rw=randwrite --ioengine=psync --fsync=32 --numjobs=2"
+        " --verify=crc32c --verify_fatal=1 --do_verify=1 --minimal"
+    )
+    ended = threading.Event()
+    outcome: list[object] = []
+
+    def work() -> None:
+        try:
+            outcome.append(mounted[0].run(f"{job} 2>&1", timeout=280))
+        finally:
+            ended.set()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(2):
+            before = received(server)
+            wait_for(lambda before=before: ended.is_set() or received(server) > before + 2**18, 120)
+            server.kill()
+            server.start()
+    finally:
+        worker.join(300)
+    assert outcome, "fio did not end well"
+
+
+def test_names_of_every_kind_come_back(mounted: list[ClientGuest], folder: str) -> None:
+    names = ["plain", "with space", "ünïcode-ß", "-dash", "new\nline", "x" * 255]
+    for name in names:
+        digest = hashlib.md5(name.encode()).hexdigest()
+        quoted = name.replace("'", "'\\''")
+        mounted[0].run(f"echo {digest} > '{folder}/{quoted}'")
+        assert mounted[1].said(f"cat '{folder}/{quoted}'") == digest
+    too_long = mounted[0].run(f"touch {folder}/{'y' * 256}", check=False)
+    assert b"File name too long" in too_long.stderr
+
+
+def received(server: Server) -> int:
+    """Bytes that the server's process has written to files and sockets by write calls so far (proc(5))."""
+    assert server.process is not None
+    with open(f"/proc/{server.process.pid}/io") as io:  # noqa: PTH123
+        return next(int(line.split()[1]) for line in io if line.startswith("wchar:"))
+
+
+def together(*jobs: Callable[[], object]) -> None:
+    """Run jobs at the same time; the first failure is raised."""
+    failures: list[BaseException] = []
+
+    def work(job: Callable[[], object]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
