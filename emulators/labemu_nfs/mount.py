@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from labemu_nfs.context import Context
 from labemu_nfs.exports import Export
 from labemu_nfs.limits import MAX_MOUNT_PATH, MAX_MOUNTS
-from labemu_nfs.nfs3.request import Context
 from labemu_nfs.nfs3.status import Status, status_of
 from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body

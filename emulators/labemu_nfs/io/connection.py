@@ -149,7 +149,11 @@ class Connection:
         if error is not None and not isinstance(error, OSError):
             _log.error("a job failed in a way that it must not", exc_info=error)
             error = OSError(EIO, str(error))
-        self._tell(self.engine.complete(pending, error, self._loop.time()))
+        told = self.engine.complete(pending, error, self._loop.time())
+        if not told:
+            self._start(pending)  # also after the connection is closed: what was begun is finished
+            return
+        self._tell(told)
         if self._open:
             self._advance(self.engine.proceed)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from labemu_nfs.context import Context
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
@@ -24,7 +25,6 @@ from labemu_nfs.io.state import load_secret
 from labemu_nfs.limits import DISK_THREADS, MAX_CONNECTIONS
 from labemu_nfs.mount import MOUNT_PROGRAM, Mount
 from labemu_nfs.nfs3.program import NFS_PROGRAM, nfs_program
-from labemu_nfs.nfs3.request import Context
 from labemu_nfs.portmap import PORTMAP_PORT, PORTMAP_PROGRAM, Mapping, Portmap
 from labemu_nfs.rpc.program import Caller
 from labemu_nfs.rpc.server import RpcConnection, RpcServer

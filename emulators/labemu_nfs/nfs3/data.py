@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import Struct
 
+from labemu_nfs.context import Context
 from labemu_nfs.limits import MAX_IO
-from labemu_nfs.nfs3.request import Context, Request, Target, failed_wcc
+from labemu_nfs.nfs3.request import Request, Target, failed_wcc
 from labemu_nfs.nfs3.status import Nfs3Error, Status, status_of
 from labemu_nfs.nfs3.types import fattr3
 from labemu_nfs.rpc.message import Body

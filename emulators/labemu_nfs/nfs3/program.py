@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from labemu_nfs.context import Context
 from labemu_nfs.nfs3 import attributes, create, data, directories, filesystem, names
 from labemu_nfs.nfs3.request import (
-    Context,
     Request,
     failed_link,
     failed_plain,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labemu_nfs.exports import Export, ExportTable
-from labemu_nfs.handles import BadHandleError, Handles
+from labemu_nfs.context import Context
+from labemu_nfs.exports import Export
+from labemu_nfs.handles import BadHandleError
 from labemu_nfs.limits import MAX_HANDLE
 from labemu_nfs.nfs3.status import Nfs3Error, Status, status_of
 from labemu_nfs.nfs3.types import NO_WCC, post_op, pre_op
@@ -54,27 +55,6 @@ class Target:
         """Raise Nfs3Error ROFS on a read-only export."""
         if self.export.read_only:
             raise Nfs3Error(Status.ROFS)
-
-
-class Context:
-    """What all calls share.
-
-    Args:
-        exports: what is served.
-        handles: makes and opens handles.
-        verifier: 8 bytes, other ones after each start (RFC 1813 3.3.7): a client that sees them change sends unstable data again.
-    """
-
-    def __init__(self, exports: ExportTable, handles: Handles, verifier: bytes) -> None:
-        self.exports = exports
-        self.handles = handles
-        self.verifier = verifier
-        self.bytes_read = 0
-        self.bytes_written = 0
-
-    def lost_writes(self) -> None:
-        """Unstable data may be lost (the disk refused it): change the verifier, so that every client sends its own again."""
-        self.verifier = (int.from_bytes(self.verifier, "big") + 1 & 2**64 - 1).to_bytes(8, "big")
 
 
 class Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -124,8 +125,52 @@ class Status(IntEnum):
 
 
 class Nfs4Error(Exception):
-    """An operation fails with this status."""
+    """An operation fails with this status.
 
-    def __init__(self, status: Status) -> None:
+    Args:
+        status: it.
+        body: what follows the status where the results of this failure have more (LOCK's DENIED, SETATTR's attrsset).
+    """
+
+    def __init__(self, status: Status, body: bytes = b"") -> None:
         super().__init__(status.name)
         self.status = status
+        self.body = body
+
+
+_BY_ERRNO = {
+    errno.EPERM: Status.PERM,
+    errno.ENOENT: Status.NOENT,
+    errno.EIO: Status.IO,
+    errno.ENXIO: Status.NXIO,
+    errno.EACCES: Status.ACCESS,
+    errno.EEXIST: Status.EXIST,
+    errno.EXDEV: Status.XDEV,
+    errno.ENOTDIR: Status.NOTDIR,
+    errno.EISDIR: Status.ISDIR,
+    errno.EINVAL: Status.INVAL,
+    errno.EFBIG: Status.FBIG,
+    errno.ENOSPC: Status.NOSPC,
+    errno.EROFS: Status.ROFS,
+    errno.EMLINK: Status.MLINK,
+    errno.ENAMETOOLONG: Status.NAMETOOLONG,
+    errno.ENOTEMPTY: Status.NOTEMPTY,
+    errno.EDQUOT: Status.DQUOT,
+    errno.ESTALE: Status.STALE,
+    errno.EOPNOTSUPP: Status.NOTSUPP,
+    errno.ELOOP: Status.SYMLINK,
+    errno.ETXTBSY: Status.ACCESS,
+    errno.EBUSY: Status.FILE_OPEN,
+    errno.ENODATA: Status.NOXATTR,
+    errno.E2BIG: Status.XATTR2BIG,
+    errno.ERANGE: Status.XATTR2BIG,
+    errno.EMFILE: Status.DELAY,  # out of descriptors for the moment: the client tries again
+    errno.ENFILE: Status.DELAY,
+    errno.ENOMEM: Status.DELAY,
+    errno.EAGAIN: Status.DELAY,
+}
+
+
+def status_of(error: OSError) -> Status:
+    """The status of a store's error; IO for what NFSv4 has no word for."""
+    return _BY_ERRNO.get(error.errno or errno.EIO, Status.IO)

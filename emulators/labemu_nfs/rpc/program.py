@@ -23,12 +23,12 @@ class Job:
 
     Args:
         run: what to do there; it raises OSError and nothing else.
-        finish: makes the results, back in the engine, from the error or None.
+        finish: makes the results, back in the engine, from the error or None; or another Job, where there is more to wait for.
     """
 
     __slots__ = ("finish", "run")
 
-    def __init__(self, run: Callable[[], object], finish: Callable[[OSError | None], Body]) -> None:
+    def __init__(self, run: Callable[[], object], finish: Callable[[OSError | None], Body | Job]) -> None:
         self.run = run
         self.finish = finish
 

@@ -218,10 +218,13 @@ class RpcConnection:
             now: seconds.
 
         Returns:
-            the connections that have something to send because of it.
+            the connections that have something to send because of it; none where `pending` has another Job to run now.
         """
-        self._jobs -= 1
         body = pending.job.finish(error)
+        if isinstance(body, Job):
+            pending.job = body
+            return []
+        self._jobs -= 1
         entry = pending.entry
         if entry is None:
             self._put_body(pending.xid, body)

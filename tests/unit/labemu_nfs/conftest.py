@@ -7,11 +7,11 @@ from struct import pack, unpack_from
 
 import pytest
 
+from labemu_nfs.context import Context
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
 from labemu_nfs.mount import Mount
 from labemu_nfs.nfs3.program import TABLE, nfs_program
-from labemu_nfs.nfs3.request import Context
 from labemu_nfs.rpc.program import Caller
 from labemu_nfs.rpc.server import RpcConnection, RpcServer
 from labemu_nfs.xdr import Decoder, opaque
