@@ -76,3 +76,42 @@ LISTEN_BACKLOG = 128
 
 DISK_THREADS = 8
 """Threads that wait for the disk: a journal commits them together anyway."""
+
+MAX_CLIENTS = 4096
+"""NFSv4 client records; beyond, those whose lease is over make room, eldest first (some 1 KB each)."""
+
+MAX_STATES = 200_000
+"""Opens, locks and delegations of all NFSv4 clients, and MAX_STATES ranges (some 500 bytes each)."""
+
+MAX_OWNERS = 16384
+"""Open-owners, and lock-owners, of one client: processes. Idle ones make room."""
+
+MAX_SESSIONS = 16
+"""Sessions of a client (RFC 8881 2.10); Linux and ESXi use one."""
+
+MAX_SLOTS = 64
+"""Slots of a session: what Linux asks for."""
+
+MAX_CACHED_REPLY = 8192
+"""Bytes kept for each slot (ca_maxresponsesize_cached): 512 KiB a session at most."""
+
+MAX_OPERATIONS = 128
+"""Operations of a COMPOUND (ca_maxoperations)."""
+
+MAX_SESSION_CONNECTIONS = 64
+"""Connections remembered as bound to a session: nconnect goes to 16."""
+
+MAX_GHOSTS = 8192
+"""Stateids remembered as expired, so that they are told from ones that never were."""
+
+MAX_CLIENT_NAME = 1024
+"""NFS4_OPAQUE_LIMIT (RFC 7530 2.1): bytes of a client's or an owner's name."""
+
+LEASE_TIME = 90.0
+"""Seconds of a lease (RFC 7530 9.5), and of the grace period after a restart: as Linux's server."""
+
+RECALL_TIME = 45.0
+"""Seconds to return a delegation in, before it is revoked: half a lease, so that whoever waits is not timed out."""
+
+DELEGATION_PAUSE = 30.0
+"""Seconds for which a file is not delegated again after a recall: two clients share it."""

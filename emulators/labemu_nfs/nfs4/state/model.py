@@ -167,6 +167,11 @@ class State:
         client.states[other] = self
 
     @property
+    def access(self) -> int:
+        """What may be read or written with it."""
+        return 0
+
+    @property
     def stateid(self) -> Stateid:
         """As it is now."""
         return Stateid(self.seqid, self.other)

@@ -1,0 +1,114 @@
+"""All of the state of a server, and the questions of api.FileStates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labemu_nfs.limits import LEASE_TIME
+from labemu_nfs.nfs4.state.api import READ, Asker
+from labemu_nfs.nfs4.state.clients40 import Clients40
+from labemu_nfs.nfs4.state.clients41 import Clients41
+from labemu_nfs.nfs4.state.core import Core
+from labemu_nfs.nfs4.state.delegations import Delegations
+from labemu_nfs.nfs4.state.grace import Grace, NoRecords, Records
+from labemu_nfs.nfs4.state.locks import Locks
+from labemu_nfs.nfs4.state.model import Client, FileId, Open
+from labemu_nfs.nfs4.state.opens import Opens
+from labemu_nfs.nfs4.state.sessions import Sessions
+from labemu_nfs.nfs4.state.stateids import ANONYMOUS, BYPASS, CURRENT, Stateid, is_special
+from labemu_nfs.nfs4.status import Nfs4Error, Status
+
+
+class NfsState:
+    """The state.
+
+    Args:
+        boot: the number of this start of the server, other than those before (32 bits).
+        now: seconds, at the start.
+        records: stable storage for the clients' names.
+        lease: seconds.
+        delegations: whether any are given.
+        closed: called when nobody has a file open any more.
+    """
+
+    def __init__(
+        self,
+        boot: int,
+        now: float,
+        records: Records | None = None,
+        *,
+        lease: float = LEASE_TIME,
+        delegations: bool = True,
+        closed: Callable[[FileId], None] = lambda _: None,
+    ) -> None:
+        self.grace = Grace(NoRecords() if records is None else records, now, lease)
+        self.core = Core(boot, lease=lease, closed=closed, forgotten=self.grace.forget)
+        self.clients40 = Clients40(self.core, self.grace)
+        self.clients41 = Clients41(self.core, self.grace)
+        self.sessions = Sessions(self.core, self.clients41, self.grace)
+        self.opens = Opens(self.core)
+        self.locks = Locks(self.core)
+        self.delegations = Delegations(self.core, enabled=delegations)
+
+    def check_io(self, asker: Asker, stateid: Stateid, access: int) -> None:
+        """See api.FileStates."""
+        client = client_of(asker)
+        stateid = actual(asker, stateid)
+        if is_special(stateid):
+            self._check_special(asker.file, stateid, access, client, asker.now)
+            return
+        state = self.core.find(stateid, asker.minor, client=client, file=asker.file)
+        if isinstance(state, Open) and not state.owner.confirmed:
+            raise Nfs4Error(Status.BAD_STATEID)
+        if access & ~state.access:  # RFC 7530 9.1.6
+            raise Nfs4Error(Status.OPENMODE)
+        state.client.renewed = asker.now
+
+    def _check_special(self, file: FileId, stateid: Stateid, access: int, client: Client | None, now: float) -> None:
+        if self.grace.active(now):
+            raise Nfs4Error(Status.GRACE)
+        if stateid == BYPASS and access == READ:  # RFC 7530 9.1.4.3
+            self.delegations.require_none(file, client, access, now)
+            return
+        state = self.core.files.get(file)
+        if state is None:
+            return
+        denying = [opened.client for opened in state.opens if opened.share[1] & access]
+        if denying and not self.core.give_way(denying, now):
+            raise Nfs4Error(Status.LOCKED)
+        self.delegations.require_none(file, client, access, now)
+
+    def check_change(self, asker: Asker, file: FileId) -> None:
+        """See api.FileStates."""
+        self.delegations.require_none(file, client_of(asker), 2, asker.now)
+
+    def changed_elsewhere(self, asker: Asker, file: FileId) -> tuple[int, int] | None:
+        """See api.FileStates."""
+        return self.delegations.attributes(file, client_of(asker), asker.now)
+
+    def is_open(self, file: FileId) -> bool:
+        """See api.FileStates."""
+        state = self.core.files.get(file)
+        return state is not None and bool(state.opens)
+
+    def check_foreign(self, file: FileId, access: int, now: float) -> bool:
+        """See api.FileStates."""
+        try:
+            self._check_special(file, ANONYMOUS, access, None, now)
+        except Nfs4Error:
+            return False
+        return True
+
+
+def client_of(asker: Asker) -> Client | None:
+    """Whose the COMPOUND is, where that is known."""
+    return asker.session.client if asker.session is not None else None
+
+
+def actual(asker: Asker, stateid: Stateid) -> Stateid:
+    """The stateid, or the current one where that is meant (RFC 8881 16.2.3.1.2). Raises Nfs4Error BAD_STATEID where there is none."""
+    if not asker.minor or stateid != CURRENT:
+        return stateid
+    if asker.stateid is None:
+        raise Nfs4Error(Status.BAD_STATEID)
+    return asker.stateid
