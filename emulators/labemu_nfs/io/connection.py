@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from errno import EIO
 from functools import partial
 
+from labemu_faults.rule import Armed
 from labemu_nfs.errors import ProtocolError
+from labemu_nfs.io.cutter import Cutter
 from labemu_nfs.rpc.message import Buffer
+from labemu_nfs.rpc.program import Hold
 from labemu_nfs.rpc.server import Pending, RpcConnection
 
 _log = logging.getLogger(__name__)
@@ -59,11 +62,46 @@ class Connection:
         self._reading = False
         self._waits = False
         self._open = True
+        self.frozen = False
+        self._cutter: Cutter | None = None
+        self._take, self._received = engine.data_to_send, engine.received  # a Cutter's while faults want it
         self._read_when_free()
+
+    @property
+    def address(self) -> str:
+        """The client's."""
+        return self.engine.caller.address
+
+    def limit(self, rules: Sequence[Armed]) -> None:
+        """Drop the connection where these rules say; none takes the limit away."""
+        if self._cutter is not None and rules:
+            self._cutter.rules = tuple(rules)
+            return
+        if self._cutter is not None and self._cutter.cut:
+            return
+        self._cutter = Cutter(self.engine, rules) if rules else None
+        source = self.engine if self._cutter is None else self._cutter
+        self._take, self._received = source.data_to_send, source.received
+
+    def freeze(self) -> None:
+        """Go silent, as if the cable were cut: nothing is read or sent, the socket stays."""
+        if self._open and not self.frozen:
+            self.frozen = True
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._reading = self._waits = False
+
+    def thaw(self) -> None:
+        """Go on where it stopped."""
+        if self._open and self.frozen:
+            self.frozen = False
+            self._send()
+            if self._open:
+                self._advance(self.engine.proceed)
 
     def _read_when_free(self) -> None:
         """Listen for input exactly while there is somewhere to put what comes of it."""
-        want = not self._unsent and not self.engine.busy
+        want = not self._unsent and not self.engine.busy and not self.frozen
         if want and not self._reading:
             self._loop.add_reader(self._socket, self._readable)
         elif self._reading and not want:
@@ -81,7 +119,7 @@ class Connection:
         if not size:
             self.close()
             return
-        self._advance(lambda now: self.engine.received(size, now))
+        self._advance(lambda now: self._received(size, now))
 
     def _advance(self, work: Callable[[float], list[Pending]]) -> None:
         """Let the engine work and send what it says, again while it had to stop only because its replies were not taken."""
@@ -103,7 +141,7 @@ class Connection:
 
     def flush(self) -> None:
         """Send all that the engine has."""
-        output = self.engine.data_to_send()
+        output = self._take()
         if not self._open:
             return
         if output:
@@ -112,11 +150,15 @@ class Connection:
             else:
                 self._unsent = output
                 self._send()
+        if self._cutter is not None and self._cutter.cut and not self._unsent:
+            self.close()
         if self._open:
             self._read_when_free()
 
     def _send(self) -> None:
         """Send as much as the socket takes; wait for it to take more if need be."""
+        if self.frozen:
+            return
         buffers = self._unsent
         while buffers:
             try:
@@ -139,9 +181,39 @@ class Connection:
             self._advance(self.engine.proceed)
 
     def _start(self, pending: Pending) -> None:
+        job = pending.job
+        if isinstance(job, Hold):
+            self._hold(pending, job)
+            return
         future = self._loop.run_in_executor(self._disk, pending.job.run)
         self._jobs.add(future)
         future.add_done_callback(partial(self._finished, pending))
+
+    def _hold(self, pending: Pending, hold: Hold) -> None:
+        """Let a call wait as a fault has ordered, without a thread."""
+        if hold.silent:
+            self.engine.forget(pending)
+        then = self.close if hold.silent else partial(self._resume, pending)
+        gate = hold.gate
+        arrive = then if gate is None else partial(gate.wait, then)
+        if hold.delay > 0:
+            self._loop.call_later(hold.delay, arrive)
+        else:
+            arrive()
+
+    def _resume(self, pending: Pending) -> None:
+        try:
+            outcome = self.engine.resume(pending)
+        except Exception:  # as in _advance
+            _log.exception("%s: closed: this should not have happened", self.address)
+            self.close()
+            return
+        if isinstance(outcome, Pending):
+            self._start(outcome)
+            return
+        self._tell(outcome)
+        if self._open:
+            self._advance(self.engine.proceed)
 
     def _finished(self, pending: Pending, future: asyncio.Future[object]) -> None:
         self._jobs.discard(future)

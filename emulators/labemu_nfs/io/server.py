@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
 from labemu_nfs.io.connection import Connection
+from labemu_nfs.io.faults import NfsFaults
 from labemu_nfs.io.listeners import DatagramPort, Listener
 from labemu_nfs.io.state import load_secret
 from labemu_nfs.limits import DISK_THREADS, MAX_CONNECTIONS
@@ -87,11 +89,13 @@ class NfsServer:
             self._exports.add(export)
         self._context = Context(self._exports, Handles(load_secret(state_dir)), os.urandom(8))
         self._mount = Mount(self._context)
-        self._rpc = RpcServer((nfs_program(self._context), self._mount.program()))
+        nfs = nfs_program(self._context)
+        self._rpc = RpcServer((nfs, self._mount.program()))
         self._portmaps: list[RpcServer] = []
         self._ports: list[Listener | DatagramPort] = []
         self._connections: dict[RpcConnection, Connection] = {}
         self._jobs: set[asyncio.Future[object]] = set()
+        self.faults = NfsFaults(self._rpc, nfs, self._context, lambda: self._connections.values())
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="nfs-disk")
 
     @property
@@ -111,6 +115,7 @@ class NfsServer:
             OSError: an address is not on this machine, or a port is taken; then nothing is listened at.
         """
         try:
+            self.faults.faults.now = asyncio.get_running_loop().time
             for address in self._addresses:
                 self._listen(asyncio.get_running_loop(), address)
         except BaseException:
@@ -137,6 +142,10 @@ class NfsServer:
         if len(self._connections) >= MAX_CONNECTIONS:
             sock.close()
             return
+        if server is self._rpc and self.faults.resets(peer):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close then resets
+            sock.close()
+            return
         engine = RpcConnection(server, Caller(peer))
         self._connections[engine] = Connection(
             asyncio.get_running_loop(),
@@ -147,6 +156,8 @@ class NfsServer:
             tell=self._tell,
             closed=self._gone,
         )
+        if server is self._rpc:
+            self.faults.accepted(self._connections[engine])
 
     def _tell(self, engines: list[RpcConnection]) -> None:
         for engine in engines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from labemu_faults.gate import Gate
 from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.xdr import Decoder
@@ -31,6 +32,40 @@ class Job:
     def __init__(self, run: Callable[[], object], finish: Callable[[OSError | None], Body | Job]) -> None:
         self.run = run
         self.finish = finish
+
+
+class Hold(Job):
+    """A call that an ordered fault keeps waiting before it is done.
+
+    The driver lets `delay` pass and the gate open, without a thread, and calls `RpcConnection.resume` then; one that knows no waiting and
+    runs it as any Job does it at once.
+
+    Args:
+        proceed: does the call; raises XdrError for arguments that do not decode.
+        delay: seconds.
+        gate: what it waits at after that.
+        silent: it is not done even then; the connection ends when the gate opens, so that the client asks again.
+    """
+
+    __slots__ = ("delay", "gate", "proceed", "silent")
+
+    def __init__(
+        self,
+        proceed: Callable[[], Body | Job],
+        *,
+        delay: float = 0.0,
+        gate: Gate | None = None,
+        silent: bool = False,
+    ) -> None:
+        super().__init__(_nothing, lambda _: proceed())
+        self.proceed = proceed
+        self.delay = delay
+        self.gate = gate
+        self.silent = silent
+
+
+def _nothing() -> None:
+    """What blocks in a Hold."""
 
 
 Handler = Callable[[Caller, Credential, Decoder], Body | Job]

@@ -43,6 +43,13 @@ class ReplyCache:
             self.hits += 1
         return entry
 
+    def forget(self, entry: Entry) -> None:
+        """A call will never be answered: whoever asks again is a new caller."""
+        for call, known in reversed(self._entries.items()):
+            if known is entry:
+                del self._entries[call]
+                return
+
     def begin(self, call: Hashable, now: float) -> Entry:
         """Note a new call, and drop what is too old or too much."""
         entries = self._entries

@@ -15,7 +15,7 @@ from labemu_nfs.limits import MAX_JOBS, MAX_UNSENT
 from labemu_nfs.rpc import message
 from labemu_nfs.rpc.auth import AuthError, Credential, Credentials
 from labemu_nfs.rpc.message import Body, Buffer, Call, RpcVersionError
-from labemu_nfs.rpc.program import Caller, Job, Procedure, Program
+from labemu_nfs.rpc.program import Caller, Hold, Job, Procedure, Program
 from labemu_nfs.rpc.records import LAST, RecordReader
 from labemu_nfs.rpc.replies import Entry, ReplyCache
 from labemu_nfs.xdr import Decoder, XdrError
@@ -51,6 +51,15 @@ class RpcServer:
         self.replies = ReplyCache() if replies is None else replies
         self.credentials = Credentials()
         self.calls: dict[Procedure, int] = {}
+
+    def replace(self, program: Program) -> None:
+        """Serve a program through other procedures of the same names; their counts go on."""
+        before = {(version, p.name): p for version, p in _procedures(self.programs[program.number])}
+        self.programs[program.number] = program
+        for version, procedure in _procedures(program):
+            count = self.calls.pop(before[version, procedure.name], 0)
+            if count:
+                self.calls[procedure] = self.calls.get(procedure, 0) + count
 
     def find(self, call: Call, transport: str) -> Procedure | bytes:
         """The procedure that is called, or the reply that says why there is none (RFC 5531 9)."""
@@ -98,6 +107,10 @@ class RpcServer:
         if isinstance(outcome, Job):  # no program that is served over UDP has one
             return message.accepted(call.xid, message.SYSTEM_ERR)
         return b"".join((message.accepted(call.xid), *outcome))
+
+
+def _procedures(program: Program) -> list[tuple[int, Procedure]]:
+    return [(version, p) for version, table in program.versions.items() for p in table if p is not None]
 
 
 class RpcConnection:
@@ -190,7 +203,11 @@ class RpcConnection:
         entry = self.server.replies.find(key)
         if entry is None:
             entry = self.server.replies.begin(key, now)
-            return self._finish(call.xid, self.server.run(call, procedure, self.caller), entry)
+            try:
+                return self._finish(call.xid, self.server.run(call, procedure, self.caller), entry)
+            except ProtocolError:  # dropped before it was done: the client may ask again
+                self.server.replies.forget(entry)
+                raise
         if entry.reply is not None:
             self._put([entry.reply])
         elif self not in entry.waiting:
@@ -224,16 +241,47 @@ class RpcConnection:
         if isinstance(body, Job):
             pending.job = body
             return []
+        return self._answered(pending, body)
+
+    def resume(self, pending: Pending) -> Pending | list[RpcConnection]:
+        """What a Hold kept waiting is done now.
+
+        Args:
+            pending: it.
+
+        Returns:
+            it again where it became a Job to run, else the connections that have something to send because of it.
+        """
+        assert isinstance(pending.job, Hold)
+        try:
+            outcome = pending.job.proceed()
+        except XdrError:
+            return self._answered(pending, message.accepted(pending.xid, message.GARBAGE_ARGS))
+        if isinstance(outcome, Job):
+            pending.job = outcome
+            return pending
+        return self._answered(pending, outcome)
+
+    def forget(self, pending: Pending) -> None:
+        """A call will never be answered. It goes on counting as under way, so that a silent server takes no more than another."""
+        if pending.entry is not None:
+            self.server.replies.forget(pending.entry)
+
+    def _answered(self, pending: Pending, outcome: Body | bytes) -> list[RpcConnection]:
         self._jobs -= 1
         entry = pending.entry
         if entry is None:
-            self._put_body(pending.xid, body)
+            if isinstance(outcome, bytes):
+                self._put([outcome])
+            else:
+                self._put_body(pending.xid, outcome)
             return [self]
-        entry.reply = b"".join((message.accepted(pending.xid), *body))
+        whole = outcome if isinstance(outcome, bytes) else b"".join((message.accepted(pending.xid), *outcome))
+        entry.reply = whole
         told = [self, *(other for other in entry.waiting if isinstance(other, RpcConnection))]
         entry.waiting = []
         for connection in told:
-            connection._put([entry.reply])
+            connection._put([whole])
         return told
 
     def _put(self, whole: Body) -> None:

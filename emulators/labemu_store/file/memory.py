@@ -239,6 +239,18 @@ class MemoryFileStore:
     def parent(self, directory: Key) -> Key:
         return self._directory(directory).parent.key
 
+    def path(self, node: Key) -> bytes:
+        it = self._node(node)
+        below = [(b"", self._root)]
+        while below:
+            prefix, directory = below.pop()
+            for name, (_, found) in directory.entries.items():
+                if found is it:
+                    return prefix + name
+                if found.entries:
+                    below.append((prefix + name + b"/", found))
+        return b""
+
     def readdir(self, directory: Key, cookie: int, size: int) -> tuple[list[DirectoryEntry], bool]:
         it = self._directory(directory)
         entries: list[DirectoryEntry] = []

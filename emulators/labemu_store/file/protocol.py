@@ -8,7 +8,7 @@ A store is used from one thread, save that the callable which `sync` returns may
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from labemu_store.file.types import (
     AttributeChange,
@@ -98,6 +98,14 @@ class NameStore(Protocol):
 
     def rename(self, directory: Key, name: bytes, to_directory: Key, to_name: bytes) -> None:
         """Move a name, replacing what is there, atomically. Raises what the system call of that name does."""
+
+
+@runtime_checkable
+class PathStore(Protocol):
+    """A store that can tell where a node is; not every one can, and nothing but faults and messages should want to know."""
+
+    def path(self, node: Key) -> bytes:
+        """One of the node's paths below the root, `a/b`; empty for the root and where there is none. Raises ESTALE."""
 
 
 class FileStore(NodeStore, DataStore, NameStore, Protocol):

@@ -253,6 +253,12 @@ class LocalFileStore:
             os.close(above)
         return key
 
+    def path(self, node: Key) -> bytes:
+        """Where a node is, `a/b`, as the kernel has it; empty for the root, and for what is out of the tree."""
+        whole = os.fsencode(os.readlink(self._open.node(node).link))
+        root = os.fsencode(self._path).rstrip(b"/") + b"/"
+        return whole[len(root) :] if whole.startswith(root) else b""
+
     def _require_inside(self, descriptor: int) -> None:
         """Climb to the root, so that `..` of a directory that someone moved out of the tree is not followed."""
         root, at = os.fstat(self._root_descriptor), os.dup(descriptor)
