@@ -99,7 +99,10 @@ def _credentials(path: Path | None) -> Credentials | None:
     if not pairs or not all(user and secret for user, _, secret in pairs):
         raise ServerConfigError(f"{path} holds no credentials", hint="write user:secret on its first line")
     mutual = pairs[1] if len(pairs) > 1 else ("", "", "")
-    return Credentials(user=pairs[0][0], password=pairs[0][2], mutual_user=mutual[0], mutual_password=mutual[2])
+    try:
+        return Credentials(user=pairs[0][0], password=pairs[0][2], mutual_user=mutual[0], mutual_password=mutual[2])
+    except ValueError as error:
+        raise ServerConfigError(f"{path}: {error}", hint="give the target on the second line another one") from error
 
 
 def _truth(value: str | None) -> bool:

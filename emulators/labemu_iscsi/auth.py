@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,8 @@ from labemu_iscsi.errors import AuthenticationFailed
 
 _ALGORITHMS: Final[Mapping[str, str]] = {"5": "md5", "6": "sha1", "7": "sha256", "8": "sha3_256"}
 _CHALLENGE_LENGTH: Final = {"5": 16, "6": 20, "7": 32, "8": 32}
+ALGORITHMS: Final = tuple(_ALGORITHMS)
+_IDENTIFIER = re.compile(r"[0-9]{1,3}")
 _MAX_CHALLENGE: Final = 1024  # RFC 7143 12.1.3: bytes of CHAP_C
 
 
@@ -26,12 +29,21 @@ class Credentials:
         password: its secret.
         mutual_user: CHAP_N of the target, or empty.
         mutual_password: its secret.
+        algorithms: the numbers of CHAP_A that are accepted: 5 MD5, 6 SHA1, 7 SHA-256, 8 SHA3-256.
+
+    Raises:
+        ValueError: the same secret for both directions, which RFC 7143 9.2.1 forbids: a reflected response would pass.
     """
 
     user: str
     password: str
     mutual_user: str = ""
     mutual_password: str = ""
+    algorithms: tuple[str, ...] = ALGORITHMS
+
+    def __post_init__(self) -> None:
+        if self.mutual_user and hmac.compare_digest(self.password.encode(), self.mutual_password.encode()):
+            raise ValueError("the target's CHAP secret is the initiator's: each direction wants a secret of its own")
 
     def __repr__(self) -> str:
         return f"Credentials(user={self.user!r})"
@@ -83,14 +95,14 @@ class ChapTarget:
         """
         if "CHAP_A" in values:
             return self._choose(values["CHAP_A"])
-        if "CHAP_R" in values:
+        if "CHAP_R" in values and not self.done:
             return self._verify(values)
         raise AuthenticationFailed("CHAP keys are missing")
 
     def _choose(self, offered: str) -> list[tuple[str, str]]:
         if self._algorithm:
             raise AuthenticationFailed("CHAP_A was sent twice")
-        algorithm = next((each for each in offered.split(",") if each in _ALGORITHMS), None)
+        algorithm = next((each for each in offered.split(",") if each in self._credentials.algorithms), None)
         if algorithm is None:
             raise AuthenticationFailed(f"no common CHAP algorithm in {offered[:64]}")
         self._algorithm = algorithm
@@ -103,7 +115,8 @@ class ChapTarget:
             raise AuthenticationFailed("CHAP_R came before CHAP_A")
         expected = chap_response(self._algorithm, self._identifier, self._credentials.password, self._challenge)
         proven = hmac.compare_digest(expected, decode_binary(values["CHAP_R"]))
-        if not proven or values.get("CHAP_N") != self._credentials.user:
+        named = hmac.compare_digest(values.get("CHAP_N", "").encode(), self._credentials.user.encode())
+        if not (proven and named):
             raise AuthenticationFailed("wrong CHAP name or secret")
         self.done = True
         if "CHAP_I" not in values and "CHAP_C" not in values:
@@ -116,7 +129,7 @@ class ChapTarget:
             raise AuthenticationFailed("the initiator wants mutual CHAP, which is not set up")
         challenge = decode_binary(values.get("CHAP_C", ""))
         identifier = values.get("CHAP_I", "")
-        if not identifier.isdecimal() or int(identifier) > 255 or not 0 < len(challenge) <= _MAX_CHALLENGE:
+        if not _IDENTIFIER.fullmatch(identifier) or int(identifier) > 255 or not 0 < len(challenge) <= _MAX_CHALLENGE:
             raise AuthenticationFailed("malformed CHAP challenge")
         if challenge == self._challenge:  # RFC 7143 9.2.1: a reflected challenge
             raise AuthenticationFailed("the initiator reflected our challenge")

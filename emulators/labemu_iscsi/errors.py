@@ -17,6 +17,10 @@ class PeerError(Exception):
     """The peer broke the protocol in a way that ends the connection."""
 
 
+class HeaderDigestError(PeerError):
+    """A header that does not match its CRC32C: nothing in it can be trusted (RFC 7143 7.7)."""
+
+
 class RejectReason(IntEnum):
     """RFC 7143 11.17.1."""
 
@@ -64,9 +68,15 @@ class TooManyImmediate(RejectPdu):
 
 
 class SnackRejected(RejectPdu):
-    """SNACK at error recovery level 0."""
+    """SNACK at error recovery level 0, or for what is not kept."""
 
     reason = RejectReason.SNACK_REJECT
+
+
+class InvalidDataAck(RejectPdu):
+    """A DataACK SNACK that answers no A bit of ours."""
+
+    reason = RejectReason.INVALID_DATA_ACK
 
 
 class DataDigestError(RejectPdu):
@@ -104,10 +114,28 @@ class TargetNotFound(LoginFailed):
     status = (0x02, 0x03)
 
 
+class TooManyConnections(LoginFailed):
+    """The session has as many connections as were agreed on."""
+
+    status = (0x02, 0x06)
+
+
 class MissingParameter(LoginFailed):
     """InitiatorName or TargetName was not sent."""
 
     status = (0x02, 0x07)
+
+
+class CannotInclude(LoginFailed):
+    """A connection that does not belong into the session that it names."""
+
+    status = (0x02, 0x08)
+
+
+class SessionTypeNotSupported(LoginFailed):
+    """Neither Normal nor Discovery."""
+
+    status = (0x02, 0x09)
 
 
 class SessionDoesNotExist(LoginFailed):

@@ -10,7 +10,7 @@ from typing import Final
 
 import crc32c
 
-from labemu_iscsi.errors import DataDigestError, PeerError
+from labemu_iscsi.errors import DataDigestError, HeaderDigestError, PeerError
 from labemu_iscsi.limits import BHS_LENGTH, LOGIN_BUFFER, LOGIN_RECEIVE_DATA, MAX_AHS
 from labemu_iscsi.pdu import LENGTHS, Buffer
 
@@ -123,7 +123,7 @@ class Framer:
         view = self.view
         if self.header_digest:
             if digest(view[start:at]) != view[at : at + DIGEST_LENGTH]:
-                raise PeerError("header digest error")  # RFC 7143 7.8: nothing in it can be trusted
+                raise HeaderDigestError("header digest error")  # RFC 7143 7.8: nothing in it can be trusted
             at += DIGEST_LENGTH
         size = lengths & 0xFFFFFF
         if not size:

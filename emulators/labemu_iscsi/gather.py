@@ -1,6 +1,7 @@
 """Data-out: immediate, unsolicited and solicited by R2T (RFC 7143 4.2.5.2, 11.7, 11.8).
 
-All sequences are in order (DataPDUInOrder=Yes, DataSequenceInOrder=Yes), so a task needs one offset and no map of what came.
+This is the way of data that comes in order (DataPDUInOrder=Yes, DataSequenceInOrder=Yes), where a task needs one offset and no map of
+what came; `patchwork` does the other.
 """
 
 from __future__ import annotations
@@ -52,38 +53,58 @@ def solicit(session: Session, sender: Sender, task: Task) -> None:
     """Ask for what is missing, as much at a time as was agreed on and fits."""
     capacity = len(task.data)
     parameters = session.parameters
+    if not task.reserved and not _reserve(session, task):
+        return
     while task.solicited < capacity and task.open_r2ts < parameters.max_outstanding_r2t:
         length = min(parameters.max_burst, capacity - task.solicited)
-        if session.solicited and session.solicited + length > SESSION_DATA:
-            if task not in session.waiting:
-                session.waiting.append(task)
-            return
-        ttt = session.new_ttt()
-        session.r2ts[ttt] = OpenR2t(task, task.solicited, task.solicited + length)
-        session.solicited += length
-        header = ReadyToTransfer(
-            lun=task.lun,
-            itt=task.itt,
-            ttt=ttt,
-            stat_sn=sender.stat_sn,
-            exp_cmd_sn=session.exp_cmd_sn,
-            max_cmd_sn=session.max_cmd_sn,
-            r2t_sn=task.r2t_sn,
-            offset=task.solicited,
-            length=length,
-        )
-        sender.put(header.pack())
-        task.r2t_sn += 1
-        task.open_r2ts += 1
+        ready_to_transfer(session, sender, task, task.solicited, length)
         task.solicited += length
 
 
-def resume(session: Session, sender: Sender) -> None:
-    """Go on with tasks that had to wait for room."""
+def ready_to_transfer(session: Session, sender: Sender, task: Task, offset: int, length: int) -> None:
+    """Ask for one stretch (RFC 7143 11.8)."""
+    ttt = session.new_ttt()
+    session.r2ts[ttt] = OpenR2t(task, offset, offset + length)
+    header = ReadyToTransfer(
+        lun=task.lun,
+        itt=task.itt,
+        ttt=ttt,
+        stat_sn=sender.stat_sn,
+        exp_cmd_sn=session.exp_cmd_sn,
+        max_cmd_sn=session.max_cmd_sn,
+        r2t_sn=task.r2t_sn,
+        offset=offset,
+        length=length,
+    )
+    sender.put(header.pack())
+    task.r2t_sn += 1
+    task.open_r2ts += 1
+
+
+def _reserve(session: Session, task: Task) -> bool:
+    """Take room for all of a task's data, so that tasks under way never wait for one another; or let it wait for its turn."""
+    need = len(task.data)
+    if session.solicited and session.solicited + need > SESSION_DATA:
+        if task not in session.waiting:
+            session.waiting.append(task)
+        return False
+    session.solicited += need
+    task.reserved = need
+    return True
+
+
+def resume(session: Session, sender: Sender, connection: object) -> None:
+    """Go on with a connection's tasks that had to wait for room; other connections are told to look after theirs."""
     for _ in range(len(session.waiting)):
         task = session.waiting.popleft()
-        if not task.aborted:
+        if task.carrier not in (None, connection):
+            session.waiting.append(task)
+        elif not task.aborted:
             solicit(session, sender, task)
+    if not session.plain and session.waiting:
+        for other in session.connections:
+            if other is not connection:
+                other.wake()
 
 
 def data_out(session: Session, sender: Sender, buffer: bytearray, start: int, data: memoryview) -> Task | None:
@@ -135,11 +156,12 @@ def _solicited(session: Session, task: Task, ttt: int, flags: int, data_sn: int,
         raise DataPhaseError()
     end = offset + len(data)
     done = end == r2t.end
+    if offset != task.gathered:  # RFC 7143 13.19: the stretches come in the order of their R2Ts
+        raise DataPhaseError()
     # RFC 7143 11.7.5: DataSN counts from 0 for each R2T; 11.7.1: F ends the sequence
     if data_sn != r2t.data_sn or offset != r2t.offset or end > r2t.end or done != bool(flags & FINAL):
         raise DataPhaseError()
     _store(task, offset, data)
-    session.solicited -= len(data)
     r2t.offset = end
     r2t.data_sn += 1
     if done:

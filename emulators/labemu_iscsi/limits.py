@@ -41,7 +41,7 @@ MAX_TASK_DATA: Final = 16 << 20
 """Data-out of one command that is ever asked for; the SCSI layer's largest transfer."""
 
 SESSION_DATA: Final = 64 << 20
-"""Data-out solicited for a session at a time; commands beyond wait for their R2T."""
+"""Data-out held for a session's commands, from their first R2T to their status; commands beyond wait for their R2T."""
 
 MAX_TEXT: Final = 64 << 10
 """Text of a negotiation spread over several PDUs."""
@@ -66,3 +66,21 @@ MAX_CONNECTIONS: Final = 4096
 
 OUTPUT_HIGH_WATER: Final = 4 << 20
 """Bytes waiting to be sent beyond which no further command is started."""
+
+MAX_SESSION_CONNECTIONS: Final = 8
+"""MaxConnections that we offer (RFC 7143 13.2); LIO and tgt take one or a few, and no client is known to use more than four."""
+
+ERROR_RECOVERY_LEVEL: Final = 1
+"""The highest that we do (RFC 7143 7.1.4): lost and damaged PDUs are recovered within their connection."""
+
+TIME2RETAIN: Final = 0
+"""Seconds that tasks outlive their connection (RFC 7143 13.16): tasks can be reassigned only at error recovery level 2."""
+
+MAX_STRETCHES: Final = 1024
+"""Pieces of one command's data-out that may lie apart, where they need not come in order; a burst of 1 MiB in 1 KiB pieces."""
+
+RETAINED_PDUS: Final = 4096
+"""Responses kept for a status SNACK until they are acknowledged; Linux acknowledges with its next command."""
+
+RETAINED_DATA: Final = 16 << 20
+"""Bytes of data-in kept for a data SNACK; beyond it the oldest go, and a SNACK for them is rejected (RFC 7143 11.16)."""

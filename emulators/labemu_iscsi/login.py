@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from labemu_iscsi import multiple
 from labemu_iscsi.auth import ChapTarget
 from labemu_iscsi.errors import (
     AuthenticationFailed,
     InvalidDuringLogin,
     LoginFailed,
     MissingParameter,
-    SessionDoesNotExist,
+    SessionTypeNotSupported,
     UnsupportedVersion,
 )
-from labemu_iscsi.limits import MAX_LOGIN_EXCHANGES, MAX_NAME, MAX_RECEIVE_DATA, MAX_TEXT
+from labemu_iscsi.limits import LOGIN_RECEIVE_DATA, MAX_LOGIN_EXCHANGES, MAX_NAME, MAX_RECEIVE_DATA, MAX_TEXT
 from labemu_iscsi.negotiation import Negotiator, Pairs, format_text, parse_text
 from labemu_iscsi.pdu import LoginRequest
 
@@ -51,10 +52,11 @@ _NAME = re.compile(r"(iqn|eui|naa)\.[^\s,\x00-\x1f]+")
 
 @dataclass(frozen=True, kw_only=True)
 class LoginResult:
-    """A login that is through."""
+    """A login that is through; `tsih` is that of the session to join, or zero for a new one."""
 
     initiator: str
     isid: bytes
+    tsih: int
     target: Target | None
     negotiator: Negotiator
     cmd_sn: int
@@ -80,7 +82,9 @@ class Login:
         self._stage: Stage | None = None
         self._exchanges = 0
         self._text = b""
+        self._rest = b""
         self._negotiator = Negotiator()
+        self._method = ""
         self._chap: ChapTarget | None = None
         self._declared = False
         self._first: LoginRequest | None = None
@@ -112,20 +116,25 @@ class Login:
         if len(self._text) > MAX_TEXT:
             raise LoginFailed("too much login text")
         if request.flags & CONTINUE:  # RFC 7143 6.2: an empty response asks for the rest
-            if request.flags & TRANSIT:
+            if request.flags & TRANSIT:  # RFC 7143 11.12.2
                 raise InvalidDuringLogin("both C and T are set")
             return Reply(flags=stage << 2)
         pairs, self._text = parse_text(self._text), b""
+        if self._rest:  # RFC 7143 6.2: an empty request asks for the rest of ours
+            if pairs:
+                raise InvalidDuringLogin("new text before all of the answer was taken")
+            return self._reply(request, stage, next_stage)
         answers: Pairs = []
         if self._stage is None:
             answers += self._open(request, pairs)
         self._stage = stage
         answers += self._security(pairs) if stage is Stage.SECURITY else self._operational(pairs)
-        return self._reply(request, stage, next_stage, format_text(answers))
+        self._rest = format_text(answers)
+        return self._reply(request, stage, next_stage)
 
     def _check(self, request: LoginRequest) -> tuple[Stage, Stage | None]:
         """The header: version, stages, and that nothing changed since the first request."""
-        if request.version_min > 0:
+        if request.version_min > 0:  # RFC 7143 11.12.5
             raise UnsupportedVersion("only version 0 is spoken here")
         try:
             stage = Stage(request.flags >> 2 & 3)
@@ -134,18 +143,19 @@ class Login:
             raise InvalidDuringLogin("stage 2 does not exist") from error
         if stage is Stage.FULL_FEATURE or (next_stage is not None and next_stage not in TRANSITIONS[stage]):
             raise InvalidDuringLogin(f"illegal transition {stage.name} to {next_stage}")
-        if self._stage is not None and stage < self._stage:
-            raise InvalidDuringLogin("stages never go back")
+        if self._stage is not None and stage is not self._stage:  # RFC 7143 11.12.3: both sides stand in one stage
+            raise InvalidDuringLogin(f"the login is in stage {self._stage.name}, not {stage.name}")
         if self._first is None:
-            if request.tsih:
-                raise SessionDoesNotExist(f"no session {request.tsih:#06x} takes another connection")
+            self._negotiator.leading = not request.tsih
             self._first = request
         elif (request.lun, request.cid, request.itt) != (self._first.lun, self._first.cid, self._first.itt):
             raise InvalidDuringLogin("ISID, TSIH, CID or tag changed during login")
+        elif stage is not (self._stage or Stage(self._first.flags >> 2 & 3)):
+            raise InvalidDuringLogin("the stage changed between two parts of one text")
         return stage, next_stage
 
     def _open(self, request: LoginRequest, pairs: Pairs) -> Pairs:
-        """The first request names both ends (RFC 7143 6.3.1)."""
+        """The first request names both ends (RFC 7143 6.3.1), and with a TSIH the session that it is to join (6.3.2)."""
         values = dict(pairs)
         self.initiator = values.get("InitiatorName", "")
         if not self.initiator:
@@ -153,26 +163,30 @@ class Login:
         if len(self.initiator.encode()) > MAX_NAME or not _NAME.fullmatch(self.initiator):
             raise LoginFailed("InitiatorName is not an iSCSI name")
         kind = values.get("SessionType", "Normal")
-        if kind == "Discovery":
-            self._negotiator.discovery = True
-            return []
-        if kind != "Normal":
-            raise LoginFailed(f"unknown session type {kind[:32]}")
-        name = values.get("TargetName", "")
-        if not name:
-            raise MissingParameter("TargetName is missing")
-        self._target = self._node.find(name, self.initiator)
-        return [("TargetPortalGroupTag", str(self._target.portal_group))]
+        if kind not in ("Normal", "Discovery"):
+            raise SessionTypeNotSupported(f"unknown session type {kind[:32]}")
+        if kind == "Normal":
+            name = values.get("TargetName", "")
+            if not name:
+                raise MissingParameter("TargetName is missing")
+            self._target = self._node.find(name, self.initiator)
+        self._negotiator.discovery = kind == "Discovery"
+        if request.tsih:
+            multiple.check(self._node, request.tsih, request.isid, self.initiator, self._target, request.cid)
+        return [] if self._target is None else [("TargetPortalGroupTag", str(self._target.portal_group))]
 
     def _security(self, pairs: Pairs) -> Pairs:
         values = dict(pairs)
         answers: Pairs = []
         credentials = self._target.credentials if self._target is not None else None
         if "AuthMethod" in values:
+            if self._method:  # RFC 7143 6.3: a second challenge would be a second guess
+                raise AuthenticationFailed("AuthMethod was negotiated twice")
             offered = values["AuthMethod"].split(",")
             method = "None" if credentials is None else "CHAP"
             if method not in offered:
                 raise AuthenticationFailed(f"{method} is the only method here; {values['AuthMethod'][:64]} was offered")
+            self._method = method
             answers.append(("AuthMethod", method))
             if credentials is not None:
                 self._chap = ChapTarget(credentials, self._node.entropy)
@@ -206,7 +220,11 @@ class Login:
         if needed and (self._chap is None or not self._chap.done):
             raise AuthenticationFailed("the target wants CHAP")
 
-    def _reply(self, request: LoginRequest, stage: Stage, next_stage: Stage | None, text: bytes) -> Reply:
+    def _reply(self, request: LoginRequest, stage: Stage, next_stage: Stage | None) -> Reply:
+        """As much of the answer as fits into one PDU; the stage ends with the last of it."""
+        text, self._rest = self._rest[:LOGIN_RECEIVE_DATA], self._rest[LOGIN_RECEIVE_DATA:]
+        if self._rest:
+            return Reply(flags=CONTINUE | stage << 2, text=text)
         if next_stage is None:
             return Reply(flags=stage << 2, text=text)
         if stage is Stage.SECURITY and self._chap is not None and not self._chap.done:
@@ -217,6 +235,7 @@ class Login:
             self.result = LoginResult(
                 initiator=self.initiator,
                 isid=request.isid,
+                tsih=request.tsih,
                 target=self._target,
                 negotiator=self._negotiator,
                 cmd_sn=request.cmd_sn,

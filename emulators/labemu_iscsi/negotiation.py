@@ -49,16 +49,21 @@ def parse_number(value: str) -> int | None:
     return int(value, 16 if value[:2].lower() == "0x" else 10)
 
 
+_CONSTANTS = frozenset((NOT_UNDERSTOOD, REJECT, IRRELEVANT))
+
+
 class Negotiator:
     """The target's side of one connection's negotiation.
 
-    `results` maps every operational key to its outcome, from its default on; `declared` holds the peer's declarations.
+    `results` maps every operational key to its outcome, from its default on; `declared` holds the peer's declarations. `discovery` is
+    set for a discovery session, and `leading` cleared for a session's further connections.
     """
 
-    def __init__(self, *, discovery: bool = False) -> None:
+    def __init__(self, *, discovery: bool = False, leading: bool = True) -> None:
         self.results: dict[str, str] = dict(DEFAULTS)
         self.declared: dict[str, str] = {}
         self.discovery = discovery
+        self.leading = leading
         self._settled: set[str] = set()
 
     def number(self, name: str) -> int:
@@ -76,28 +81,38 @@ class Negotiator:
             LoginFailed: a key negotiated twice (RFC 7143 6.3).
         """
         key = BY_NAME.get(name)
-        if key is None:
-            return None if value in (NOT_UNDERSTOOD, REJECT, IRRELEVANT) else NOT_UNDERSTOOD
+        if key is None:  # RFC 7143 6.2: also X- keys; 6.2.1: what answers a key of ours is not answered again
+            return None if value in _CONSTANTS else NOT_UNDERSTOOD
         if full_feature and not key.full_feature:
             return REJECT
-        if name in self._settled and not key.full_feature:
-            raise LoginFailed(f"{name} was negotiated twice")
-        self._settled.add(name)
-        if key.rule is Rule.IRRELEVANT or (key.normal_only and self.discovery):
+        if not full_feature:
+            if name in self._settled:
+                raise LoginFailed(f"{name} was negotiated twice")
+            self._settled.add(name)
+        if self.discovery and key.normal_only:
             return IRRELEVANT
+        if key.rule is Rule.REFUSED or (key.leading_only and not self.leading and name != "SessionType"):
+            return REJECT
         if key.rule is Rule.DECLARED:
             return self._declare(key, value)
+        if name == "FirstBurstLength" and not self._unsolicited():
+            return IRRELEVANT  # RFC 7143 13.14
         result = _agree(key, value)
         if result is None:
             return REJECT
         self.results[name] = result
         return result
 
+    def _unsolicited(self) -> bool:
+        """Whether there can be unsolicited data at all, as far as both keys were settled before."""
+        settled = {"InitialR2T", "ImmediateData"} <= self._settled
+        return not settled or not self.flag("InitialR2T") or self.flag("ImmediateData")
+
     def _declare(self, key: Key, value: str) -> str | None:
         if key.high:
             number = parse_number(value)
             if number is None or not key.low <= number <= key.high:
-                return REJECT
+                return None if value in _CONSTANTS else REJECT
             self.results[key.name] = str(number)
         else:
             self.declared[key.name] = value

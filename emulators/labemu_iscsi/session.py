@@ -1,12 +1,13 @@
 """A target and its sessions (RFC 7143 4.2): what a session's connections share — numbering of commands, tasks, negotiated limits.
 
 A target knows its sessions and a session its target, so both live here. Of its connections a session knows only where
-they lead, and that they can be ended. There is one connection in each for now (MaxConnections=1); nothing here depends on that.
+they lead, and that they can be ended.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,13 +29,23 @@ class Connection(Protocol):
     Args:
         peer: the initiator's address, for messages.
         portal: the address that it came in at.
+        cid: its identifier in the session (RFC 7143 11.12.7).
+        wake: tells its driver that there is something to do.
     """
 
     peer: str
     portal: str
+    cid: int
+    wake: Callable[[], None]
 
     def abort(self, reason: str) -> None:
         """End it from outside; `reason` is for messages."""
+
+    def take_held(self, pdu: bytes) -> None:
+        """A command that came early on this connection has its turn."""
+
+    def send_async(self, event: int, *, lun: bytes = bytes(8), parameters: Sequence[int] = (), data: bytes = b"") -> None:
+        """Send an asynchronous message (RFC 7143 11.9)."""
 
 
 @dataclass(kw_only=True)
@@ -72,6 +83,13 @@ class Parameters:
     max_burst: int
     first_burst: int
     max_outstanding_r2t: int
+    max_connections: int
+    recovery_level: int
+    pdus_in_order: bool
+    sequences_in_order: bool
+    time2wait: int
+    time2retain: int
+    protocol_level: int
 
     @classmethod
     def of(cls, negotiator: Negotiator) -> Parameters:
@@ -83,6 +101,13 @@ class Parameters:
             max_burst=burst,
             first_burst=min(negotiator.number("FirstBurstLength"), burst),
             max_outstanding_r2t=negotiator.number("MaxOutstandingR2T"),
+            max_connections=negotiator.number("MaxConnections"),
+            recovery_level=negotiator.number("ErrorRecoveryLevel"),
+            pdus_in_order=negotiator.flag("DataPDUInOrder"),
+            sequences_in_order=negotiator.flag("DataSequenceInOrder"),
+            time2wait=negotiator.number("DefaultTime2Wait"),
+            time2retain=negotiator.number("DefaultTime2Retain"),
+            protocol_level=negotiator.number("iSCSIProtocolLevel"),
         )
 
 
@@ -120,10 +145,14 @@ class Session:
         self.connections: list[Connection] = []
         self.tasks: dict[int, Task] = {}
         self.immediate_tasks = 0
-        self.held: dict[int, bytes] = {}
+        self.held: dict[int, tuple[Connection | None, bytes]] = {}  # by CmdSN; without a connection: aborted before it came
         self.r2ts: dict[int, OpenR2t] = {}
         self.waiting: deque[Task] = deque()  # for their R2T
-        self.solicited = 0  # bytes asked for that have not come
+        self.solicited = 0  # bytes of data-out that tasks hold
+        self.in_order = (  # data-out comes in order, or is an error
+            parameters.pdus_in_order and parameters.sequences_in_order and not parameters.recovery_level
+        )
+        self.plain = parameters.max_connections == 1  # there is no question of which connection a task belongs to
         self.commands = 0
         self.next_ttt = 1
 
@@ -145,10 +174,11 @@ class Session:
             return
         if task.immediate:
             self.immediate_tasks -= 1
+        self.solicited -= task.reserved
+        task.reserved = 0
         if task.open_r2ts:
             for ttt in [ttt for ttt, r2t in self.r2ts.items() if r2t.task is task]:
-                open_r2t = self.r2ts.pop(ttt)
-                self.solicited -= open_r2t.end - open_r2t.offset
+                del self.r2ts[ttt]
             task.open_r2ts = 0
 
     def abort(self, task: Task) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from labemu_iscsi.coverage import Coverage
 from labemu_iscsi.pdu import Buffer
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ class Task:
 
     __slots__ = (
         "aborted",
+        "carrier",
         "cdb",
         "data",
+        "coverage",
         "data_sn",
         "expected",
+        "expected_read",
         "flags",
         "gathered",
         "immediate",
@@ -42,6 +46,7 @@ class Task:
         "nexus",
         "open_r2ts",
         "r2t_sn",
+        "reserved",
         "solicited",
         "unsolicited",
     )
@@ -58,6 +63,10 @@ class Task:
         self.immediate = immediate
         self.data: Buffer = b""
         self.aborted = False
+        # Only of sessions with several connections, or that recover errors:
+        self.carrier: object = None  # the connection that it belongs to (RFC 7143 4.2.5.1)
+        self.coverage: Coverage | None = None  # what came, when it need not come in order
+        self.expected_read = 0  # bytes of data-in of a bidirectional command (RFC 7143 11.2.2.4)
         # Only of tasks that gather data over several PDUs:
         self.gathered = 0  # bytes of data-out that came
         self.solicited = 0  # bytes asked for, or promised unsolicited
@@ -65,6 +74,7 @@ class Task:
         self.data_sn = 0  # of the unsolicited sequence
         self.r2t_sn = 0
         self.open_r2ts = 0
+        self.reserved = 0  # bytes of the session's room for data-out that it holds
 
 
 class OpenR2t:
