@@ -15,9 +15,11 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from labemu_iscsi import gather
+from labemu_iscsi import additional, gather, patchwork, ping
 from labemu_iscsi.entry import login_request
 from labemu_iscsi.errors import (
+    DataDigestError,
+    HeaderDigestError,
     InvalidField,
     LocalError,
     NotSupported,
@@ -72,6 +74,7 @@ class TargetConnection(Link):
     ) -> None:
         super().__init__(node, peer=peer, portal=portal, wake=wake)
         self.login_deadline = now + LOGIN_TIMEOUT
+        self.heard = now
 
     @property
     def pending(self) -> int:
@@ -118,19 +121,30 @@ class TargetConnection(Link):
                     break
                 self._pdu(framer.buffer, *found)
             except RejectPdu as error:
-                reject(self, error, framer.buffer, start)
+                self._reject(error, framer.buffer, start)
+            except HeaderDigestError as error:
+                if self.recovery is None or not self.recovery.forgive_header():
+                    self.close(str(error))
             except PeerError as error:
                 self.close(str(error))
+        self.heard = now
+        events, self.events = self.events, []
+        return events
+
+    def take_events(self) -> list[Event]:
+        """Events that came of another connection of the session; look for them when woken."""
         events, self.events = self.events, []
         return events
 
     def check_deadline(self, now: float) -> None:
-        """End a login that takes too long."""
+        """End a login that takes too long, ping an initiator that is silent, and end it if it stays so; call it now and then."""
         if self.phase is Phase.LOGIN and now >= self.login_deadline:
             self.close("the login took too long")
+        elif self.phase is Phase.FULL_FEATURE:
+            ping.check(self, now)
 
     def connection_lost(self, reason: str = "connection lost") -> None:
-        """The transport is gone: the session ends (error recovery level 0)."""
+        """The transport is gone, and with it the connection's tasks; at error recovery level 0 the session ends."""
         self.close(reason)
 
     def data_to_send(self) -> list[Buffer]:
@@ -146,11 +160,16 @@ class TargetConnection(Link):
                 raise PeerError(f"opcode {opcode:#04x} during login")
             login_request(self, LoginRequest.unpack(buffer, start), bytes(data))
             return
+        if self.recovery is not None:
+            self.recovery.acknowledge(buffer, start)
         if opcode == Opcode.DATA_OUT:
             self._data_out(self.session, buffer, start, data)
             return
         if opcode == Opcode.SNACK_REQUEST:
-            raise SnackRejected("SNACK at error recovery level 0")
+            if self.recovery is None:
+                raise SnackRejected("SNACK at error recovery level 0")
+            self.recovery.snack(buffer, start)
+            return
         if opcode != Opcode.SCSI_COMMAND and opcode not in HANDLERS:
             raise NotSupported(f"opcode {opcode:#04x}")
         if buffer[start] & IMMEDIATE or self._in_sequence(buffer, start, data):
@@ -171,19 +190,38 @@ class TargetConnection(Link):
         if ahead > room or room >= _HALF:  # outside of the window
             return False
         if ahead:
-            session.held.setdefault(cmd_sn, bytes(buffer[start : start + BHS_LENGTH]) + bytes(data))
+            header_end = start + BHS_LENGTH + buffer[start + 4] * 4
+            session.held.setdefault(cmd_sn, (self, bytes(buffer[start:header_end]) + bytes(data)))
             return False
         session.exp_cmd_sn = (cmd_sn + 1) & MASK
         return True
 
     def _release_held(self) -> None:
+        """Commands that came early and now have their turn, each on the connection that it came on."""
         session = self.session
         while session is not None and self.phase is Phase.FULL_FEATURE:
-            pdu = session.held.pop(session.exp_cmd_sn, None)
+            holder, pdu = session.held.pop(session.exp_cmd_sn, (None, None))
             if pdu is None:
                 return
             session.exp_cmd_sn = (session.exp_cmd_sn + 1) & MASK
-            self._dispatch(pdu[0] & 0x3F, bytearray(pdu[:BHS_LENGTH]), 0, memoryview(pdu)[BHS_LENGTH:])
+            if holder is not None:
+                holder.take_held(pdu)
+                if holder is not self:
+                    holder.wake()
+
+    def take_held(self, pdu: bytes) -> None:
+        """A command that came early on this connection has its turn."""
+        header_end = BHS_LENGTH + pdu[4] * 4
+        header = bytearray(pdu[:header_end])
+        try:
+            self._dispatch(pdu[0] & 0x3F, header, 0, memoryview(pdu)[header_end:])
+        except RejectPdu as error:
+            self._reject(error, header, 0)
+
+    def _reject(self, error: RejectPdu, buffer: bytearray, start: int) -> None:
+        reject(self, error, buffer, start)
+        if self.recovery is not None and isinstance(error, DataDigestError):
+            self._data_out(self.full, buffer, start, None)
 
     def _dispatch(self, opcode: int, buffer: bytearray, start: int, data: memoryview) -> None:
         if opcode == Opcode.SCSI_COMMAND:
@@ -194,12 +232,16 @@ class TargetConnection(Link):
     def _scsi_command(self, buffer: bytearray, start: int, data: memoryview) -> None:
         session = self.session
         assert session is not None
-        first, flags, _, lun, itt, expected, _, _, cdb = _COMMAND(buffer, start)
+        first, flags, lengths, lun, itt, expected, _, _, cdb = _COMMAND(buffer, start)
         if session.nexus is None:
             raise NotSupported("a SCSI command in a discovery session")  # RFC 7143 4.3
         if itt in session.tasks:
             raise InvalidField("the initiator task tag is in use")
         task = Task(session.nexus, lun, itt, cdb, flags, expected)
+        if lengths > 0xFFFFFF:
+            additional.apply(task, buffer, start, (lengths >> 24) * 4)
+        if not session.plain:
+            task.carrier = self
         if first & IMMEDIATE:
             if session.immediate_tasks >= MAX_IMMEDIATE_TASKS:
                 raise TooManyImmediate("too many immediate commands")
@@ -210,9 +252,15 @@ class TargetConnection(Link):
         if not flags & WRITE or gather.begin(session, self.sender, task, data):
             self.events.append(task)
 
-    def _data_out(self, session: Session, buffer: bytearray, start: int, data: memoryview) -> None:
+    def _data_out(self, session: Session, buffer: bytearray, start: int, data: memoryview | None) -> None:
+        """Data of a command; None is data that was damaged on the way."""
         try:
-            task = gather.data_out(session, self.sender, buffer, start, data)
+            if data is None:
+                task = None if self.recovery is None else self.recovery.damaged(buffer, start)
+            elif session.in_order:
+                task = gather.data_out(session, self.sender, buffer, start, data)
+            else:
+                task = patchwork.data_out(session, self.sender, buffer, start, data)
         except DataPhaseError as error:
             failed = session.tasks[DataOut.unpack(buffer, start).itt]
             self.respond(failed, Response(Status.CHECK_CONDITION, b"", error.sense()))
@@ -221,7 +269,7 @@ class TargetConnection(Link):
             if task is not None:
                 self.events.append(task)
         if session.waiting:
-            gather.resume(session, self.sender)
+            gather.resume(session, self.sender, self)
 
     # Answering
 
@@ -234,6 +282,8 @@ class TargetConnection(Link):
             return
         session.finish(task)
         self.sender.respond(session, task, response)
+        if session.waiting:
+            gather.resume(session, self.sender, self)
 
     def respond_task_management(self, request: TaskManagement, response: int) -> None:
         """Answer a task management function."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from labemu_iscsi import multiple
 from labemu_iscsi.errors import LoginFailed
 from labemu_iscsi.events import LoggedIn
 from labemu_iscsi.limits import FULL_BUFFER, MAX_RECEIVE_DATA
 from labemu_iscsi.link import Link, Phase
 from labemu_iscsi.login import LoginResult
 from labemu_iscsi.pdu import LoginRequest, LoginResponse
+from labemu_iscsi.recovery import Recovery
+from labemu_iscsi.retaining import RetainingSender
 from labemu_iscsi.session import Parameters
 
 
@@ -36,6 +39,11 @@ def login_request(link: Link, request: LoginRequest, data: bytes) -> None:
 
 
 def _open(link: Link, result: LoginResult) -> None:
+    if result.tsih:
+        session = multiple.check(link.node, result.tsih, result.isid, result.initiator, result.target, link.cid)
+        link.session = session
+        multiple.join(session, link)
+        return
     link.session = link.node.open_session(
         link,
         initiator=result.initiator,
@@ -57,6 +65,9 @@ def _enter(link: Link, result: LoginResult) -> None:
     link.text.negotiator = negotiator
     link.login = None
     link.phase = Phase.FULL_FEATURE
+    if link.full.parameters.recovery_level:
+        link.sender = sender = RetainingSender(link.sender)
+        link.recovery = Recovery(sender, link.full)
     link.events.append(LoggedIn(session=link.full))
 
 

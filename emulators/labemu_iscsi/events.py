@@ -23,6 +23,10 @@ class Function(IntEnum):
     TARGET_WARM_RESET = 6
     TARGET_COLD_RESET = 7
     TASK_REASSIGN = 8
+    QUERY_TASK = 9  # from here on RFC 7144 5, with iSCSIProtocolLevel 2
+    QUERY_TASK_SET = 10
+    I_T_NEXUS_RESET = 11
+    QUERY_ASYNC_EVENT = 12
 
 
 class FunctionResponse(IntEnum):
@@ -34,7 +38,21 @@ class FunctionResponse(IntEnum):
     STILL_ALLEGIANT = 3
     REASSIGN_NOT_SUPPORTED = 4
     NOT_SUPPORTED = 5
+    AUTHORIZATION_FAILED = 6
+    SUCCEEDED = 7  # RFC 7144 5.2
     REJECTED = 255
+
+
+class AsyncEvent(IntEnum):
+    """Asynchronous messages, RFC 7143 11.9.1."""
+
+    SCSI = 0
+    LOGOUT_REQUEST = 1
+    CONNECTION_DROPPED = 2
+    ALL_CONNECTIONS_DROPPED = 3
+    NEGOTIATION_REQUEST = 4
+    TASKS_TERMINATED = 5
+    VENDOR = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +75,16 @@ class TaskManagement:
         lun: eight bytes.
         itt: the request's own tag.
         referenced_tag: of the task to abort.
+        cmd_sn: the request's own number.
+        ref_cmd_sn: that of the task to abort.
     """
 
     function: int
     lun: bytes
     itt: int
     referenced_tag: int
+    cmd_sn: int = 0
+    ref_cmd_sn: int = 0
 
 
 Event = Task | LoggedIn | TaskManagement

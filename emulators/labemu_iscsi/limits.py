@@ -79,6 +79,15 @@ TIME2RETAIN: Final = 0
 MAX_STRETCHES: Final = 1024
 """Pieces of one command's data-out that may lie apart, where they need not come in order; a burst of 1 MiB in 1 KiB pieces."""
 
+MAX_HEADER_ERRORS: Final = 2
+"""Header digest errors in a row that end a connection also at error recovery level 1: lengths can no longer be trusted then."""
+
+PING_AFTER: Final = 60.0
+"""Seconds of silence after which an initiator is asked whether it is there; Linux asks its target every 5, and answers."""
+
+PING_TIMEOUT: Final = 30.0
+"""Seconds that it has to say anything at all; then the connection is dropped, so that dead peers do not keep their reservations."""
+
 RETAINED_PDUS: Final = 4096
 """Responses kept for a status SNACK until they are acknowledged; Linux acknowledges with its next command."""
 

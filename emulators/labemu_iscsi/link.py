@@ -6,14 +6,17 @@ them needs to know it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
+from labemu_iscsi import multiple
 from labemu_iscsi.errors import LocalError
 from labemu_iscsi.events import Event
 from labemu_iscsi.framing import Framer
 from labemu_iscsi.login import Login
 from labemu_iscsi.node import Node
+from labemu_iscsi.pdu import NO_LUN, NO_TAG, AsyncMessage
+from labemu_iscsi.recovery import Recovery
 from labemu_iscsi.sender import Sender
 from labemu_iscsi.session import Session
 from labemu_iscsi.text import TextExchange
@@ -51,6 +54,10 @@ class Link:
         self.login: Login | None = Login(node)
         self.text = TextExchange(node)
         self.events: list[Event] = []
+        self.recovery: Recovery | None = None  # from error recovery level 1 on
+        self.heard = 0.0  # when anything came
+        self.ping_tag = NO_TAG  # of a ping that was not answered
+        self.ping_deadline = 0.0
 
     @property
     def closed(self) -> bool:
@@ -68,19 +75,55 @@ class Link:
             raise LocalError("there is no session")
         return self.session
 
-    def close(self, reason: str) -> None:
-        """End it; what waits to be sent still goes out."""
+    def close(self, reason: str, *, failed: bool = True) -> None:
+        """End it; what waits to be sent still goes out.
+
+        Args:
+            reason: for messages.
+            failed: it was not logged out; at error recovery level 0 that ends its whole session (RFC 7143 7.1.4.1).
+        """
         if self.phase is Phase.CLOSED:
             return
         self.phase = Phase.CLOSED
         self.error = reason
         session = self.session
         if session is not None:
-            session.connections.remove(self)
-            if not session.connections:
+            if not multiple.leave(session, self):
                 self.node.close_session(session)
+            elif failed and not session.parameters.recovery_level:
+                self.node.drop(session, "another connection of the session failed")
 
     def abort(self, reason: str) -> None:
         """End it from outside."""
-        self.close(reason)
+        self.close(reason, failed=False)
+        self.wake()
+
+    def take_held(self, pdu: bytes) -> None:
+        """A command that came early on this connection has its turn."""
+        raise NotImplementedError
+
+    def send_async(self, event: int, *, lun: bytes = NO_LUN, parameters: Sequence[int] = (), data: bytes = b"") -> None:
+        """Send an asynchronous message (RFC 7143 11.9).
+
+        Args:
+            event: an AsyncEvent.
+            lun: of a SCSI event.
+            parameters: up to three, as the event has them.
+            data: sense data behind its length, with a SCSI event.
+        """
+        session = self.full
+        if self.phase is Phase.CLOSED:
+            return
+        first, second, third = (*parameters, 0, 0, 0)[:3]
+        message = AsyncMessage(
+            lun=lun,
+            stat_sn=self.sender.next_stat_sn(),
+            exp_cmd_sn=session.exp_cmd_sn,
+            max_cmd_sn=session.max_cmd_sn,
+            event=event,
+            parameter1=first,
+            parameter2=second,
+            parameter3=third,
+        )
+        self.sender.put(message.pack(len(data)), data)
         self.wake()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from labemu_iscsi.errors import AuthorizationFailed, LoginRefused, OutOfResources, TargetNotFound
+from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.session import Connection, Parameters, Session, Target
 from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
 
@@ -17,6 +18,9 @@ Refusal = Callable[[str, str, str, str], tuple[int, int] | None]
 class Node:
     """Targets and sessions of one network entity.
 
+    `ping_after` is how many seconds an initiator may be silent until it is asked whether it is there, 0 for ever; `ping_timeout` is how
+    many it then has to answer.
+
     Args:
         entropy: so many random bytes, for CHAP.
     """
@@ -27,6 +31,8 @@ class Node:
         self.sessions: dict[int, Session] = {}
         self.portals: Sequence[str] = ()  # host:port
         self.refusal: Refusal | None = None
+        self.ping_after = PING_AFTER
+        self.ping_timeout = PING_TIMEOUT
         self._last_tsih = 0
 
     def admit(self, initiator: str, target: str, peer: str, portal: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from labemu_iscsi.errors import InvalidField, NotSupported, ProtocolError, RejectPdu
+from labemu_iscsi.errors import DataDigestError, InvalidField, NotSupported, ProtocolError, RejectPdu
 from labemu_iscsi.events import TaskManagement
 from labemu_iscsi.limits import BHS_LENGTH
 from labemu_iscsi.link import Link
@@ -24,9 +24,11 @@ from labemu_iscsi.pdu import (
 
 
 def nop_out(link: Link, buffer: bytearray, start: int, data: memoryview) -> None:
-    """RFC 7143 11.18: a ping is echoed; one without a tag only tells ExpStatSN."""
+    """RFC 7143 11.18: a ping is echoed; one without a tag answers a ping of ours, or only tells ExpStatSN."""
     request = NopOut.unpack(buffer, start)
     if request.itt == NO_TAG:
+        if request.ttt not in (NO_TAG, link.ping_tag):
+            raise InvalidField("an answer to a ping that there was not")
         return
     session = link.full
     pong = bytes(data[: link.sender.max_data])
@@ -69,29 +71,37 @@ def task_management(link: Link, buffer: bytearray, start: int, data: memoryview)
             lun=request.lun,
             itt=request.itt,
             referenced_tag=request.referenced_tag,
+            cmd_sn=request.cmd_sn,
+            ref_cmd_sn=request.ref_cmd_sn,
         )
     )
 
 
 def logout(link: Link, buffer: bytearray, start: int, data: memoryview) -> None:
-    """RFC 7143 11.14: close the session or the connection; recovery needs a higher error recovery level."""
+    """RFC 7143 11.14: close the session or one connection; reason 2, for recovery, needs error recovery level 2."""
     request = LogoutRequest.unpack(buffer, start)
     session = link.full
     reason = request.flags & 0x7F
     if reason > 2:
         raise InvalidField(f"logout reason {reason}")
-    ours = reason == 0 or request.cid == link.cid
-    code = 2 if reason == 2 else 0 if ours else 1  # 11.15.1: no recovery; closed; CID not found
+    leaving = [each for each in session.connections if reason == 0 or each.cid == request.cid]
+    code = 2 if reason == 2 else 0 if leaving else 1  # 11.15.1: no recovery; closed; CID not found
     reply = LogoutResponse(
         response=code,
         itt=request.itt,
         stat_sn=link.sender.next_stat_sn(),
         exp_cmd_sn=session.exp_cmd_sn,
         max_cmd_sn=session.max_cmd_sn,
+        time2wait=session.parameters.time2wait,
+        time2retain=session.parameters.time2retain,
     )
     link.sender.put(reply.pack())
     if code == 0:
-        link.close("logout")
+        for connection in leaving:
+            if connection is not link:
+                connection.abort("logout")
+        if link in leaving:
+            link.close("logout", failed=False)
 
 
 def login_again(link: Link, buffer: bytearray, start: int, data: memoryview) -> None:
@@ -113,7 +123,7 @@ def reject(link: Link, error: RejectPdu, buffer: bytearray, start: int) -> None:
         max_cmd_sn=session.max_cmd_sn,
     )
     link.sender.put(answer.pack(BHS_LENGTH), header)
-    if error.fatal:
+    if error.fatal and not (link.recovery is not None and isinstance(error, DataDigestError)):
         link.close(str(error))
 
 

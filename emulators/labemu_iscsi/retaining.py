@@ -105,7 +105,10 @@ class RetainingSender(Sender):
     def _sequence(self, header: bytes, data: Buffer) -> None:
         (itt,) = _WORD.unpack_from(header, 16)
         (number,) = _WORD.unpack_from(header, 36)
-        sequence = self._sequences.setdefault(itt, _Sequence())
+        sequence = self._sequences.get(itt)
+        if sequence is None or sequence.status is not None:  # a tag that is used again is another task
+            self.abandon(itt)
+            sequence = self._sequences[itt] = _Sequence()
         sequence.pdus[number] = (header, data)
         self._kept += len(header) + len(data)
         while self._kept > RETAINED_DATA:

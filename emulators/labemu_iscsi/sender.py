@@ -14,6 +14,7 @@ from labemu_iscsi.session import MASK, Session
 from labemu_iscsi.task import READ, WRITE, Task
 from labemu_scsi.command import Response
 
+_BIDIRECTIONAL: Final = READ | WRITE
 _OVERFLOW: Final = 0x04
 _UNDERFLOW: Final = 0x02
 _STATUS: Final = 0x01
@@ -67,6 +68,9 @@ class Sender:
         """Data-in and status of a command."""
         status, data, sense, wanted = response
         flags, expected = task.flags, task.expected
+        if flags & _BIDIRECTIONAL == _BIDIRECTIONAL:
+            self._bidirectional(session, task, response)
+            return
         size = len(data)
         actual = (expected if wanted is None else wanted) if flags & WRITE else size
         residual = 0
@@ -115,6 +119,32 @@ class Sender:
             task.data_sn if flags & READ else task.r2t_sn,
             0,
             residual,
+        )
+        self.put(header, segment)
+
+    def _bidirectional(self, session: Session, task: Task, response: Response) -> None:
+        """Both ways: a residual for each (RFC 7143 11.4.5)."""
+        status, data, sense, wanted = response
+        written, moved = task.expected if wanted is None else wanted, len(data)
+        out_flag = _OVERFLOW if written > task.expected else _UNDERFLOW if written < task.expected else 0
+        in_flag = _OVERFLOW if moved > task.expected_read else _UNDERFLOW if moved < task.expected_read else 0
+        count = self._data_in(session, task, memoryview(data)[: task.expected_read])
+        segment = len(sense).to_bytes(2, "big") + sense if sense else b""
+        header = _RESPONSE(
+            Opcode.SCSI_RESPONSE,
+            FINAL | out_flag | in_flag << 2,  # the bidirectional bits stand two places to the left
+            0,
+            status,
+            len(segment),
+            NO_LUN,
+            task.itt,
+            0,
+            self.next_stat_sn(),
+            session.exp_cmd_sn,
+            session.max_cmd_sn,
+            count + task.r2t_sn,
+            abs(moved - task.expected_read),
+            abs(written - task.expected),
         )
         self.put(header, segment)
 

@@ -44,7 +44,9 @@ class Connection(Protocol):
     def take_held(self, pdu: bytes) -> None:
         """A command that came early on this connection has its turn."""
 
-    def send_async(self, event: int, *, lun: bytes = bytes(8), parameters: Sequence[int] = (), data: bytes = b"") -> None:
+    def send_async(
+        self, event: int, *, lun: bytes = bytes(8), parameters: Sequence[int] = (), data: bytes = b""
+    ) -> None:
         """Send an asynchronous message (RFC 7143 11.9)."""
 
 
@@ -145,7 +147,9 @@ class Session:
         self.connections: list[Connection] = []
         self.tasks: dict[int, Task] = {}
         self.immediate_tasks = 0
-        self.held: dict[int, tuple[Connection | None, bytes]] = {}  # by CmdSN; without a connection: aborted before it came
+        self.held: dict[
+            int, tuple[Connection | None, bytes]
+        ] = {}  # by CmdSN; without a connection: aborted before it came
         self.r2ts: dict[int, OpenR2t] = {}
         self.waiting: deque[Task] = deque()  # for their R2T
         self.solicited = 0  # bytes of data-out that tasks hold

@@ -87,6 +87,7 @@ class SocketConnection:
 
     def _woken_up(self) -> None:
         self._woken = False
+        self._events.extend(self.target.take_events())
         self._work()
 
     def _readable(self) -> None:

@@ -83,7 +83,7 @@ def test_text_may_come_in_pieces(node: Node) -> None:
         (0x8B, NAMES, {}, (2, 11)),
         (0xC7, NAMES, {}, (2, 11)),
         (0x81, [*NAMES, ("AuthMethod", "KRB5")], {}, (2, 1)),
-        (0x87, [*NAMES, ("SessionType", "Odd")], {}, (2, 0)),
+        (0x87, [*NAMES, ("SessionType", "Odd")], {}, (2, 9)),
     ],
 )
 def test_a_login_that_cannot_be_is_refused_with_its_status(
