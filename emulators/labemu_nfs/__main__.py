@@ -35,7 +35,7 @@ example:
   python -m labemu_nfs --listen 10.0.0.1 --export /gold=file:///srv/gold --state-dir /var/lib/labemu_nfs
   nfs-ls nfs://10.0.0.1/gold
   qemu-img create -f qcow2 nfs://10.0.0.1/gold/disk.qcow2 1G
-  mount -t nfs -o vers=3,nolock 10.0.0.1:/gold /mnt
+  mount -t nfs -o vers=3 10.0.0.1:/gold /mnt
 """
 
 

@@ -115,3 +115,12 @@ RECALL_TIME = 45.0
 
 DELEGATION_PAUSE = 30.0
 """Seconds for which a file is not delegated again after a recall: two clients share it."""
+
+MAX_LOCKS_OF_HOST = 16384
+"""Lock owners times files that one NFSv3 host may hold locks with: some 10 MB."""
+
+MAX_WAITING_LOCKS = 4096
+"""Locks of NFSv3 that are waited for, over all hosts."""
+
+GRACE_PERIOD = 20.0
+"""Seconds after a restart in which NFSv3's locks are only reclaimed: Linux's statd sends its own notifications again every 5."""

@@ -23,10 +23,14 @@ from labemu_nfs.handles import Handles
 from labemu_nfs.io.connection import Connection
 from labemu_nfs.io.faults import NfsFaults
 from labemu_nfs.io.listeners import DatagramPort, Listener
+from labemu_nfs.io.locking import Locking
 from labemu_nfs.io.state import load_secret
 from labemu_nfs.limits import DISK_THREADS, MAX_CONNECTIONS
 from labemu_nfs.mount import MOUNT_PROGRAM, Mount
 from labemu_nfs.nfs3.program import NFS_PROGRAM, nfs_program
+from labemu_nfs.nlm.files import LockTable
+from labemu_nfs.nlm.nlm import NLM_PROGRAM
+from labemu_nfs.nlm.nsm import NSM_PROGRAM
 from labemu_nfs.portmap import PORTMAP_PORT, PORTMAP_PROGRAM, Mapping, Portmap
 from labemu_nfs.rpc.program import Caller
 from labemu_nfs.rpc.server import RpcConnection, RpcServer
@@ -54,12 +58,12 @@ class ServerStats:
 
 
 class NfsServer:
-    """NFSv3, MOUNT and the port mapper on some addresses.
+    """NFSv3 with its locks, MOUNT and the port mapper on some addresses.
 
     Args:
         listen: the IP address, or several.
         exports: what is served at first.
-        state_dir: where the secret of the filehandles is kept, so that clients survive a restart; None for one that dies with the server.
+        state_dir: where the secret of the filehandles and who holds locks are kept, so that clients survive a restart; None for nowhere.
         nfs_port: of NFS and MOUNT; 0 for any that is free.
         portmap_port: of the port mapper; 0 for any that is free, None for no port mapper.
         allow_wildcard: whether 0.0.0.0 or :: may be listened at.
@@ -89,8 +93,9 @@ class NfsServer:
             self._exports.add(export)
         self._context = Context(self._exports, Handles(load_secret(state_dir)), os.urandom(8))
         self._mount = Mount(self._context)
+        self._locking = Locking(self._context, self._addresses, state_dir, LockTable())
         nfs = nfs_program(self._context)
-        self._rpc = RpcServer((nfs, self._mount.program()))
+        self._rpc = RpcServer((nfs, self._mount.program(), *self._locking.programs()))
         self._portmaps: list[RpcServer] = []
         self._ports: list[Listener | DatagramPort] = []
         self._connections: dict[RpcConnection, Connection] = {}
@@ -121,6 +126,7 @@ class NfsServer:
         except BaseException:
             self._stop_listening()
             raise
+        self._locking.start()
 
     def _listen(self, loop: asyncio.AbstractEventLoop, address: str) -> None:
         tcp = Listener(loop, address, self._nfs_port, lambda sock, peer: self._accepted(self._rpc, sock, peer))
@@ -175,6 +181,7 @@ class NfsServer:
     async def close(self) -> None:
         """Stop: close every connection, wait for the disk, close the stores."""
         self._stop_listening()
+        await self._locking.close()
         for connection in tuple(self._connections.values()):
             connection.close()
         if self._jobs:
@@ -243,5 +250,7 @@ def _mappings(nfs: int, portmap: int) -> list[Mapping]:
     both = ("tcp", "udp")
     found = [Mapping(program=PORTMAP_PROGRAM, version=v, transport=t, port=portmap) for v in (2, 3, 4) for t in both]
     found.append(Mapping(program=NFS_PROGRAM, version=3, transport="tcp", port=nfs))
+    found.append(Mapping(program=NLM_PROGRAM, version=4, transport="tcp", port=nfs))
+    found += [Mapping(program=NSM_PROGRAM, version=1, transport=t, port=nfs) for t in both]
     found += [Mapping(program=MOUNT_PROGRAM, version=v, transport=t, port=nfs) for v in (1, 3) for t in both]
     return found

@@ -1,4 +1,4 @@
-"""What a server keeps across restarts: the secret that signs filehandles."""
+"""What a server keeps across restarts, each in a file that is there whole or not at all; first the secret that signs filehandles."""
 
 from __future__ import annotations
 
@@ -29,12 +29,17 @@ def load_secret(folder: Path | None) -> bytes:
 
 
 def _make_secret(file: Path) -> bytes:
-    """Write a new secret so that it is there whole or not at all."""
     secret = secrets.token_bytes(SECRET_SIZE)
+    write_whole(file, secret)
+    return secret
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Replace a file's content durably, so that it is there whole or not at all; only its owner may read it. Raises OSError."""
     draft = file.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(descriptor, secret)
+        os.write(descriptor, data)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -44,4 +49,3 @@ def _make_secret(file: Path) -> bytes:
         os.fsync(above)
     finally:
         os.close(above)
-    return secret

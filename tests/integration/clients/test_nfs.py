@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -18,7 +19,7 @@ pytestmark = [
     pytest.mark.xdist_group("clients-nfs"),
 ]
 
-VERSIONS = {"3": "vers=3,proto=tcp,nolock"}
+VERSIONS = {"3": "vers=3,proto=tcp"}
 """Mount options of each version."""
 
 MOUNT = "/mnt/nfs"
@@ -190,6 +191,55 @@ def test_names_of_every_kind_come_back(mounted: list[ClientGuest], folder: str) 
         assert mounted[1].said(f"cat '{folder}/{quoted}'") == digest
     too_long = mounted[0].run(f"touch {folder}/{'y' * 256}", check=False)
     assert b"File name too long" in too_long.stderr
+
+
+def test_a_lock_keeps_the_other_guest_out_until_it_is_given_back(mounted: list[ClientGuest], folder: str) -> None:
+    first, second = mounted
+    first.run(f"touch {folder}/l")
+    with held(first, folder):
+        assert second.run(f"/usr/bin/flock -n {folder}/l true", check=False).exit_code == 1
+        waiting: list[str] = []
+        waiter = threading.Thread(
+            target=lambda: waiting.append(second.said(f"/usr/bin/flock {folder}/l cat {folder}/l"))
+        )
+        waiter.start()
+        first.run(f"echo written-under-the-lock > {folder}/l")
+    waiter.join(100)
+    assert waiting == ["written-under-the-lock"]
+
+
+def test_a_lock_outlives_the_server(mounted: list[ClientGuest], folder: str, server: Server) -> None:
+    first, second = mounted
+    first.run(f"touch {folder}/l")
+    with held(first, folder):
+        server.kill()
+        server.start()
+        assert second.run(f"/usr/bin/flock -w 1 {folder}/l true", check=False).exit_code == 1
+        reclaimed = second.run(f"/usr/bin/flock -w 40 {folder}/l true", check=False, timeout=200)
+        assert reclaimed.exit_code == 1, "grace is over, and the holder should have reclaimed its lock by then"
+    second.run(f"/usr/bin/flock -w 60 {folder}/l true", timeout=200)
+
+
+def test_two_guests_count_in_one_sqlite_database(mounted: list[ClientGuest], folder: str) -> None:
+    first, second = mounted
+    first.run(f"sqlite3 {folder}/db 'create table t (n integer); insert into t values (0);'")
+    count = f"for i in $(seq 15); do sqlite3 -cmd '.timeout 60000' {folder}/db 'begin immediate; update t set n = n + 1; commit;'; done"
+    together(lambda: first.run(count), lambda: second.run(count))
+    assert second.said(f"sqlite3 {folder}/db 'select n from t; pragma integrity_check;'") == "30\nok"
+
+
+@contextmanager
+def held(guest: ClientGuest, folder: str) -> Iterator[None]:
+    """A guest holds the lock of the file `l` meanwhile."""
+    keep = f"touch {folder}/held; while [ ! -e /tmp/release ]; do usleep 50000; done"
+    guest.run(f"rm -f /tmp/release; /usr/bin/flock {folder}/l sh -c '{keep}; rm /tmp/release' >/dev/null 2>&1 &")
+    guest.run(f"for i in $(seq 300); do [ -e {folder}/held ] && exit 0; usleep 100000; done; exit 1")
+    try:
+        yield
+    finally:
+        guest.run(
+            "touch /tmp/release; for i in $(seq 300); do [ -e /tmp/release ] || exit 0; usleep 100000; done; exit 1"
+        )
 
 
 def received(server: Server) -> int:
