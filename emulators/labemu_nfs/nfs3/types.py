@@ -21,7 +21,7 @@ NO_WCC = FALSE + FALSE
 
 def fattr3(of: Attributes, fsid: int) -> bytes:
     """The attributes of a node (RFC 1813 2.5); times outside 1970 to 2106 wrap."""
-    kind, mode, links, uid, gid, size, used, device, fileid, atime, mtime, ctime = of
+    kind, mode, links, uid, gid, size, used, device, fileid, atime, mtime, ctime, _ = of
     asec, ans = divmod(atime, _SECOND)
     msec, mns = divmod(mtime, _SECOND)
     csec, cns = divmod(ctime, _SECOND)

@@ -75,6 +75,7 @@ class Op:
         minors: the minor versions that have it.
         sessionless: it may be the only operation of a COMPOUND without a session (RFC 8881 2.10.2.2).
         once: doing it twice for one call would be wrong; in 4.0 its reply is kept (RFC 7530 3.1.1).
+        failed: what follows the status of a failure, where the error itself has nothing to add.
     """
 
     number: Number
@@ -82,6 +83,7 @@ class Op:
     minors: tuple[int, ...] = ALL
     sessionless: bool = False
     once: bool = False
+    failed: bytes = b""
     name: str = field(init=False)
     succeeded: bytes = field(init=False)
 
@@ -230,7 +232,7 @@ class Compound:
             if op is None or (not self.index and self.minor):
                 refused = self._refusal(number, op)
                 if refused is not None:
-                    return self._fail(*refused)
+                    return self._fail(*refused, b"" if op is None else op.failed)
             assert op is not None  # _refusal refuses what is not there
             counts[op.name] = counts.get(op.name, 0) + 1
             if op.once:
@@ -278,8 +280,9 @@ class Compound:
 
     def _fail_with(self, op: Op, error: Nfs4Error | OSError | XdrError) -> Body:
         if isinstance(error, Nfs4Error):
-            return self._fail(op.number, error.status, error.body)
-        return self._fail(op.number, status_of(error) if isinstance(error, OSError) else Status.BADXDR)
+            return self._fail(op.number, error.status, error.body or op.failed)
+        status = status_of(error) if isinstance(error, OSError) else Status.BADXDR
+        return self._fail(op.number, status, op.failed)
 
     def _fail(self, number: int, status: Status, body: bytes = b"") -> Body:
         self._parts.append(_TWO.pack(number, status) + body)

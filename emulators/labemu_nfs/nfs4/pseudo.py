@@ -90,7 +90,9 @@ class PseudoStore:
         """As of FileStore."""
         it = self.at(node)
         links = 2 + len(it.names)
-        return Attributes(FileKind.DIRECTORY, 0o555, links, 0, 0, 4096, 0, (0, 0), _fileid(it.path), 0, 0, self._change)
+        return Attributes(
+            FileKind.DIRECTORY, 0o555, links, 0, 0, 4096, 0, (0, 0), _fileid(it.path), 0, 0, 0, self._change
+        )
 
     def lookup(self, directory: Key, name: bytes) -> Key:
         """As of FileStore; the key of a path that is an export is that of the directory that the export covers."""
@@ -226,6 +228,10 @@ class PseudoRoot:
             text = name.decode("utf-8", "surrogateescape")
             return self._exports.by_path(_join(at.path, text)) if at is not None else None
         return self._inner().get((export.fsid, directory, name))
+
+    def crosses(self, export: Export) -> bool:
+        """Whether any name in an export may lead into another one."""
+        return export is self.export or any(fsid == export.fsid for fsid, _, _ in self._inner())
 
     def _inner(self) -> dict[tuple[int, Key, bytes], Export]:
         """The exports that are inside others, by the place where they cover a directory."""

@@ -45,7 +45,7 @@ class _Node:
     """One node; `entries` and `cookies` matter for directories, `pages` for files, `target` for symlinks."""
 
     __slots__ = (
-        "atime", "cookies", "ctime", "device", "entries", "gid", "key", "kind", "links", "mode", "mtime", "names",
+        "_ctime", "atime", "change", "cookies", "device", "entries", "gid", "key", "kind", "links", "mode", "mtime", "names",
         "next_cookie", "number", "pages", "parent", "size", "target", "uid",
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ class _Node:
         self.links = 2 if kind is FileKind.DIRECTORY else 1
         self.size = 0
         self.device = (0, 0)
+        self.change = 0
         self.atime = self.mtime = self.ctime = now
         self.entries: dict[bytes, tuple[int, _Node]] = {}
         self.names: dict[int, bytes] = {}
@@ -65,6 +66,16 @@ class _Node:
         self.parent = self
         self.pages: dict[int, bytearray] = {}
         self.target = b""
+
+    @property
+    def ctime(self) -> int:
+        """When it was last changed; every change sets it, which is what `change` counts."""
+        return self._ctime
+
+    @ctime.setter
+    def ctime(self, now: int) -> None:
+        self._ctime = now
+        self.change += 1
 
     def put(self, name: bytes, node: _Node) -> None:
         cookie = self.next_cookie
@@ -144,7 +155,7 @@ class MemoryFileStore:
         size = len(it.target) if it.kind is FileKind.SYMLINK else it.size
         return Attributes(
             it.kind, it.mode, it.links, it.uid, it.gid, size, len(it.pages) * PAGE, it.device, it.number,
-            it.atime, it.mtime, it.ctime,
+            it.atime, it.mtime, it.ctime, it.change,
         )  # fmt: skip
 
     def setattr(self, node: Key, change: AttributeChange) -> None:

@@ -46,6 +46,8 @@ class Attributes(NamedTuple):
         device: major and minor of a BLOCK or CHARACTER node, else (0, 0).
         fileid: unique in the store for as long as the node exists.
         atime, mtime, ctime: nanoseconds.
+        change: another and higher number after every change of the node's bytes, names or attributes that was made through this store
+            (RFC 8881 5.8.1.4); a change made past it shows as soon as it moves `ctime`.
     """
 
     kind: FileKind
@@ -60,6 +62,7 @@ class Attributes(NamedTuple):
     atime: int
     mtime: int
     ctime: int
+    change: int
 
 
 class Now:
@@ -120,6 +123,7 @@ class Capabilities:
         ownership: owners can be set.
         special_files: `mknod` works.
         persistent_keys: keys outlive a restart of the process.
+        xattrs: extended attributes can be kept.
         max_name: bytes of a name.
         max_links: names of one node.
         time_granularity: nanoseconds.
@@ -130,6 +134,7 @@ class Capabilities:
     ownership: bool
     special_files: bool
     persistent_keys: bool
+    xattrs: bool = False
     max_name: int = 255
     max_links: int = 32000
     time_granularity: int = 1

@@ -20,15 +20,20 @@ DEFAULT_LIMIT = 400
 
 
 class Node:
-    """An open node: `path` is its O_PATH descriptor, `data` the one for its bytes or entries, or -1."""
+    """An open node: `path` is its O_PATH descriptor, `data` the one for its bytes or entries, or -1.
 
-    __slots__ = ("data", "key", "path", "writable")
+    `change` is the change number that was last told, or more after a change of ours: Linux before 6.13 moves ctime once in some
+    milliseconds only, so that two changes in one tick would look like one.
+    """
+
+    __slots__ = ("change", "data", "key", "path", "writable")
 
     def __init__(self, key: Key, path: int) -> None:
         self.key = key
         self.path = path
         self.data = -1
         self.writable = False
+        self.change = 0
 
     @property
     def link(self) -> str:
@@ -103,6 +108,21 @@ class Descriptors:
         node = Node(key, self._keys.open(key))
         self.add(node)
         return node
+
+    def changed(self, key: Key) -> None:
+        """A node was changed; one that is not open has told no number that could be told again."""
+        node = self._nodes.get(key)
+        if node is not None:
+            node.change += 1
+
+    def change_after(self, key: Key, ctime: int) -> int:
+        """The change number of a node whose ctime is this now."""
+        node = self._nodes.get(key)
+        if node is None:
+            return ctime
+        if ctime > node.change:
+            node.change = ctime
+        return node.change
 
     def add(self, node: Node) -> None:
         """Keep a node that was opened otherwise (under its name)."""

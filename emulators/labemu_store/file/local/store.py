@@ -50,8 +50,8 @@ _MAX_DEPTH = 1024
 """Directories between a directory and the root: PATH_MAX allows 2048; a longer chain is not ours to follow."""
 
 
-def attributes_of(result: os.stat_result) -> Attributes:
-    """A stat as attributes."""
+def attributes_of(result: os.stat_result, change: int) -> Attributes:
+    """A stat and a change number as attributes."""
     mode = result.st_mode
     kind = _KINDS[stat.S_IFMT(mode)]
     device = result.st_rdev
@@ -68,6 +68,7 @@ def attributes_of(result: os.stat_result) -> Attributes:
         result.st_atime_ns,
         result.st_mtime_ns,
         result.st_ctime_ns,
+        change,
     )
 
 
@@ -134,10 +135,14 @@ class LocalFileStore:
         if result.st_nlink == 0:
             self._open.forget(node)
             raise stale()
-        return attributes_of(result)
+        ctime = result.st_ctime_ns
+        if ctime > opened.change:
+            opened.change = ctime
+        return attributes_of(result, opened.change)
 
     def setattr(self, node: Key, change: AttributeChange) -> None:
         opened = self._open.node(node)
+        opened.change += 1
         before = opened.stat()
         if change.size is not None:
             if change.size > MAX_OFFSET:
@@ -182,7 +187,9 @@ class LocalFileStore:
         return os.pread(descriptor, size, offset)
 
     def write(self, node: Key, offset: int, data: Buffer) -> int:
-        descriptor = self._open.node(node).open_data(write=True)
+        opened = self._open.node(node)
+        descriptor = opened.open_data(write=True)
+        opened.change += 1
         size = len(data)
         if offset > MAX_OFFSET - size:
             raise OSError(EFBIG, os.strerror(EFBIG))
@@ -219,7 +226,7 @@ class LocalFileStore:
         finally:
             os.close(descriptor)
         self._keys.remember(key, directory, name)
-        return key, attributes_of(result)
+        return key, attributes_of(result, self._open.change_after(key, result.st_ctime_ns))
 
     def _directory(self, key: Key) -> Node:
         node = self._open.node(key)
@@ -286,6 +293,7 @@ class LocalFileStore:
         above = self._directory(directory)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         data = os.open(name, flags, 0o600, dir_fd=above.path)
+        above.change += 1
         try:
             key = self._adopt(directory, above, name)
             node = self._open.node(key)
@@ -319,6 +327,7 @@ class LocalFileStore:
         return self._created(directory, above, name, owner)
 
     def _created(self, directory: Key, above: Node, name: bytes, owner: Ownership) -> Key:
+        above.change += 1
         key = self._adopt(directory, above, name)
         self._own(above, self._open.node(key), owner)
         return key
@@ -352,12 +361,16 @@ class LocalFileStore:
         if stat.S_ISDIR(opened.stat().st_mode):
             raise OSError(EPERM, os.strerror(EPERM))
         os.link(opened.link, name, dst_dir_fd=above.path, follow_symlinks=True)
+        above.change += 1
+        opened.change += 1
 
     def unlink(self, directory: Key, name: bytes) -> None:
         check_name(name)
         above = self._directory(directory)
         victim = self._keys.key_at(above.path, name)
         os.unlink(name, dir_fd=above.path)
+        above.change += 1
+        self._open.changed(victim)
         self._reap(victim)
 
     def rmdir(self, directory: Key, name: bytes) -> None:
@@ -365,6 +378,7 @@ class LocalFileStore:
         above = self._directory(directory)
         victim = self._keys.key_at(above.path, name)
         os.rmdir(name, dir_fd=above.path)
+        above.change += 1
         self._open.forget(victim)
 
     def rename(self, directory: Key, name: bytes, to_directory: Key, to_name: bytes) -> None:
@@ -375,8 +389,12 @@ class LocalFileStore:
         with suppress(FileNotFoundError):
             victim = self._keys.key_at(target.path, to_name)
         os.rename(name, to_name, src_dir_fd=source.path, dst_dir_fd=target.path)
-        self._keys.remember(self._keys.key_at(target.path, to_name), to_directory, to_name)
+        moved = self._keys.key_at(target.path, to_name)
+        self._keys.remember(moved, to_directory, to_name)
+        for changed in {directory, to_directory, moved}:
+            self._open.changed(changed)
         if victim is not None:
+            self._open.changed(victim)
             self._reap(victim)
 
     def _reap(self, victim: Key) -> None:

@@ -1,0 +1,264 @@
+"""The attributes of NFSv4 (RFC 7530 5, RFC 8881 5, RFC 7862 12.2) as a table: how each goes on the wire, and which can be set.
+
+Theory: a client asks for the same few sets of attributes again and again, so a set is made once into a plan: the functions that give its
+values, in the order of their numbers, neighbours of constant value joined. What can be set is in nfs4.settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from struct import Struct
+
+from labemu_nfs.exports import Export
+from labemu_nfs.limits import MAX_IO
+from labemu_nfs.nfs4.acl import SUPPORT, encode_acl
+from labemu_nfs.nfs4.constants import LEASE, Attribute
+from labemu_nfs.nfs4.context import Context4
+from labemu_nfs.nfs4.idmap import encode_owner
+from labemu_nfs.nfs4.node import Node
+from labemu_nfs.nfs4.status import Status
+from labemu_nfs.nfs4.types import encode_bitmap, encode_time
+from labemu_nfs.xdr import FALSE, TRUE, opaque, u32, u64
+from labemu_store.file.types import MAX_OFFSET, Attributes, Key, Space
+
+_MAX_PLANS = 256
+_TWO_U64 = Struct(">QQ")
+_TWO_U32 = Struct(">II")
+_TIME = Struct(">qI")
+_SECOND = 1_000_000_000
+_U64 = 2**64 - 1
+_MONOTONIC = u32(0)
+"""NFS4_CHANGE_TYPE_IS_MONOTONIC_INCR (RFC 7862 12.2.3)."""
+
+_ONLY_UTF8 = u32(2)
+"""FSCHARSET_CAP4_ALLOWS_ONLY_UTF8 (RFC 8881 14.4)."""
+
+
+class Facts:
+    """What attributes are made from: a node, and what was already asked about it."""
+
+    __slots__ = ("attributes", "context", "export", "key", "space")
+
+    def __init__(self, context: Context4, export: Export, key: Key, attributes: Attributes) -> None:
+        self.context = context
+        self.export = export
+        self.key = key
+        self.attributes = attributes
+        self.space: Space | None = None
+
+    def full(self) -> Space:
+        """How full its file system is."""
+        if self.space is None:
+            self.space = self.export.store.space()
+        return self.space
+
+
+def facts_of(context: Context4, node: Node) -> Facts:
+    """The facts of a current or saved node. Raises OSError."""
+    return Facts(context, node.export, node.key, node.attributes)
+
+
+Encoder = Callable[[Facts], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """An attribute that can be read.
+
+    Args:
+        number: its bit.
+        encode: gives its value, or the value itself where it is always the same.
+        since: the first minor version that has it.
+    """
+
+    number: Attribute
+    encode: Encoder | bytes
+    since: int = 0
+
+
+def _mounted_on(facts: Facts) -> bytes:
+    if facts.key == facts.export.store.root and facts.export is not facts.context.pseudo.export:
+        return u64(facts.context.pseudo.mounted_on(facts.export))
+    return u64(facts.attributes.fileid)
+
+
+def _locations(facts: Facts) -> bytes:
+    """fs_locations (RFC 7530 11.9): the path of the file system's root here, and that it is nowhere else."""
+    names = [name.encode("utf-8", "surrogateescape") for name in facts.export.path.split("/") if name]
+    return u32(len(names)) + b"".join(map(opaque, names)) + u32(0)
+
+
+def _changed(facts: Facts) -> bytes:
+    return u64(facts.attributes.change & _U64)
+
+
+def _granularity(facts: Facts) -> bytes:
+    return encode_time(facts.export.store.capabilities.time_granularity)
+
+
+def _flag(test: Callable[[Facts], bool]) -> Encoder:
+    return lambda facts: TRUE if test(facts) else FALSE
+
+
+def _times(at: int) -> Encoder:
+    """A time by its place in Attributes."""
+
+    def encode(facts: Facts) -> bytes:
+        return _TIME.pack(*divmod(facts.attributes[at], _SECOND))  # type: ignore[operator] # those places hold integers
+
+    return encode
+
+
+_ATIME, _MTIME, _CTIME = (Attributes._fields.index(name) for name in ("atime", "mtime", "ctime"))
+_A = Attribute
+
+READABLE: tuple[Readable, ...] = (
+    Readable(_A.TYPE, lambda f: u32(f.attributes.kind)),
+    Readable(_A.FH_EXPIRE_TYPE, u32(0)),  # FH4_PERSISTENT (RFC 7530 4.2.3)
+    Readable(_A.CHANGE, _changed),
+    Readable(_A.SIZE, lambda f: u64(f.attributes.size)),
+    Readable(_A.LINK_SUPPORT, _flag(lambda f: f.export.store.capabilities.hard_links)),
+    Readable(_A.SYMLINK_SUPPORT, _flag(lambda f: f.export.store.capabilities.symlinks)),
+    Readable(_A.NAMED_ATTR, FALSE),
+    Readable(_A.FSID, lambda f: _TWO_U64.pack(f.export.fsid, 0)),
+    Readable(_A.UNIQUE_HANDLES, TRUE),
+    Readable(_A.LEASE_TIME, u32(LEASE)),
+    Readable(_A.RDATTR_ERROR, u32(Status.OK)),
+    Readable(_A.ACL, lambda f: encode_acl(f.attributes.mode, f.attributes.kind)),
+    Readable(_A.ACLSUPPORT, u32(SUPPORT)),
+    Readable(_A.CANSETTIME, TRUE),
+    Readable(_A.CASE_INSENSITIVE, FALSE),
+    Readable(_A.CASE_PRESERVING, TRUE),
+    Readable(_A.CHOWN_RESTRICTED, TRUE),
+    Readable(_A.FILEHANDLE, lambda f: opaque(f.context.handles.make(f.export.fsid, f.key))),
+    Readable(_A.FILEID, lambda f: u64(f.attributes.fileid)),
+    Readable(_A.FILES_AVAIL, lambda f: u64(f.full().files_available)),
+    Readable(_A.FILES_FREE, lambda f: u64(f.full().files_free)),
+    Readable(_A.FILES_TOTAL, lambda f: u64(f.full().files_total)),
+    Readable(_A.FS_LOCATIONS, _locations),
+    Readable(_A.HOMOGENEOUS, TRUE),
+    Readable(_A.MAXFILESIZE, u64(MAX_OFFSET)),
+    Readable(_A.MAXLINK, lambda f: u32(min(f.export.store.capabilities.max_links, 0xFFFF_FFFF))),
+    Readable(_A.MAXNAME, lambda f: u32(f.export.store.capabilities.max_name)),
+    Readable(_A.MAXREAD, u64(MAX_IO)),
+    Readable(_A.MAXWRITE, u64(MAX_IO)),
+    Readable(_A.MODE, lambda f: u32(f.attributes.mode)),
+    Readable(_A.NO_TRUNC, TRUE),
+    Readable(_A.NUMLINKS, lambda f: u32(f.attributes.links)),
+    Readable(_A.OWNER, lambda f: encode_owner(f.attributes.uid)),
+    Readable(_A.OWNER_GROUP, lambda f: encode_owner(f.attributes.gid)),
+    Readable(_A.QUOTA_AVAIL_HARD, lambda f: u64(f.full().available)),
+    Readable(_A.QUOTA_AVAIL_SOFT, lambda f: u64(f.full().available)),
+    Readable(_A.QUOTA_USED, lambda f: u64(f.full().total - f.full().free)),
+    Readable(_A.RAWDEV, lambda f: _TWO_U32.pack(*f.attributes.device)),
+    Readable(_A.SPACE_AVAIL, lambda f: u64(f.full().available)),
+    Readable(_A.SPACE_FREE, lambda f: u64(f.full().free)),
+    Readable(_A.SPACE_TOTAL, lambda f: u64(f.full().total)),
+    Readable(_A.SPACE_USED, lambda f: u64(f.attributes.used)),
+    Readable(_A.TIME_ACCESS, _times(_ATIME)),
+    Readable(_A.TIME_DELTA, _granularity),
+    Readable(_A.TIME_METADATA, _times(_CTIME)),
+    Readable(_A.TIME_MODIFY, _times(_MTIME)),
+    Readable(_A.MOUNTED_ON_FILEID, _mounted_on),
+    Readable(_A.FS_LAYOUT_TYPES, u32(0), 1),  # no pNFS
+    Readable(_A.FS_CHARSET_CAP, _ONLY_UTF8, 1),
+    Readable(_A.CLONE_BLKSIZE, u32(0), 2),  # no alignment is asked for (RFC 7862 12.2.1)
+    Readable(_A.CHANGE_ATTR_TYPE, _MONOTONIC, 2),
+    Readable(_A.XATTR_SUPPORT, _flag(lambda f: f.export.store.capabilities.xattrs), 2),
+)
+
+SETTABLE = (
+    (1 << _A.SIZE | 1 << _A.ACL | 1 << _A.MODE | 1 << _A.OWNER | 1 << _A.OWNER_GROUP)
+    | (1 << _A.TIME_ACCESS_SET | 1 << _A.TIME_MODIFY_SET)
+    | (1 << _A.MODE_SET_MASKED | 1 << _A.MODE_UMASK)
+)
+"""What SETATTR, CREATE and OPEN take."""
+
+WRITE_ONLY = 1 << _A.TIME_ACCESS_SET | 1 << _A.TIME_MODIFY_SET | 1 << _A.MODE_SET_MASKED | 1 << _A.MODE_UMASK
+"""What may be set only: asking for it is INVAL (RFC 8881 5.5)."""
+
+EXCLUSIVE = SETTABLE & ~(1 << _A.TIME_ACCESS_SET | 1 << _A.TIME_MODIFY_SET)
+"""What an exclusive OPEN may set: the times keep its verifier (RFC 8881 18.16.3)."""
+
+_SINCE = {_A.MODE_SET_MASKED: 1, _A.SUPPATTR_EXCLCREAT: 1, _A.MODE_UMASK: 2}
+
+
+def _mask(numbers: Iterable[int]) -> int:
+    return sum(1 << number for number in numbers)
+
+
+def _supported(minor: int) -> int:
+    others = (number for number in Attribute if WRITE_ONLY >> number & 1 and _SINCE.get(number, 0) <= minor)
+    exclusive = 1 << _A.SUPPATTR_EXCLCREAT if minor else 0
+    readable = _mask(row.number for row in READABLE if row.since <= minor)
+    return readable | _mask(others) | 1 << _A.SUPPORTED_ATTRS | exclusive
+
+
+SUPPORTED = tuple(_supported(minor) for minor in range(3))
+"""supported_attrs by minor version (RFC 8881 5.8.1.1)."""
+
+
+class Plan:
+    """A set of attributes, ready to be encoded.
+
+    Args:
+        mask: of those that are asked for; ones that are not supported are left out.
+        minor: the minor version.
+    """
+
+    __slots__ = ("bitmap", "encoders", "mask")
+
+    def __init__(self, mask: int, minor: int) -> None:
+        self.mask = mask & SUPPORTED[minor] & ~WRITE_ONLY
+        self.bitmap = encode_bitmap(self.mask)
+        constant = {
+            _A.SUPPORTED_ATTRS: encode_bitmap(SUPPORTED[minor]),
+            _A.SUPPATTR_EXCLCREAT: encode_bitmap(EXCLUSIVE & SUPPORTED[minor]),
+        }
+        by_number: dict[Attribute, Encoder | bytes] = {row.number: row.encode for row in READABLE}
+        by_number.update(constant)
+        self.encoders = _joined(by_number[number] for number in Attribute if self.mask >> number & 1)
+
+    def values(self, facts: Facts) -> bytes:
+        """attrlist4, without its length. Raises OSError."""
+        return b"".join([encode(facts) for encode in self.encoders])
+
+    def encode(self, facts: Facts) -> bytes:
+        """fattr4. Raises OSError."""
+        values = b"".join([encode(facts) for encode in self.encoders])
+        return self.bitmap + u32(len(values)) + values
+
+
+def _joined(parts: Iterable[Encoder | bytes]) -> tuple[Encoder, ...]:
+    """Encoders, with neighbours of constant value made into one."""
+    encoders: list[Encoder] = []
+    constant = b""
+    for part in parts:
+        if isinstance(part, bytes):
+            constant += part
+            continue
+        if constant:
+            encoders.append(_always(constant))
+            constant = b""
+        encoders.append(part)
+    if constant:
+        encoders.append(_always(constant))
+    return tuple(encoders)
+
+
+def _always(value: bytes) -> Encoder:
+    return lambda _: value
+
+
+_plans: dict[tuple[int, int], Plan] = {}
+
+
+def plan_of(mask: int, minor: int) -> Plan:
+    """The plan of a set of attributes."""
+    plan = _plans.get((mask, minor))
+    if plan is None:
+        if len(_plans) >= _MAX_PLANS:
+            _plans.clear()
+        plan = _plans[mask, minor] = Plan(mask, minor)
+    return plan
