@@ -124,3 +124,6 @@ MAX_WAITING_LOCKS = 4096
 
 GRACE_PERIOD = 20.0
 """Seconds after a restart in which NFSv3's locks are only reclaimed: Linux's statd sends its own notifications again every 5."""
+
+MAX_CALLBACKS = 1024
+"""Calls to a client that wait for its answer, of one connection."""

@@ -65,6 +65,7 @@ class Connection:
         self.frozen = False
         self._cutter: Cutter | None = None
         self._take, self._received = engine.data_to_send, engine.received  # a Cutter's while faults want it
+        engine.wake = self._wake
         self._read_when_free()
 
     @property
@@ -138,6 +139,10 @@ class Connection:
         except Exception:  # a bug of ours must not leave a connection that is half alive
             _log.exception("%s: closed: this should not have happened", self.engine.caller.address)
             self.close()
+
+    def _wake(self) -> None:
+        """The engine has something to send that nothing received here has brought about."""
+        self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send all that the engine has."""
@@ -238,6 +243,7 @@ class Connection:
         self._loop.remove_writer(self._socket)
         self._socket.close()
         self._unsent = []
+        self.engine.link.close()
         self._closed(self)
 
 

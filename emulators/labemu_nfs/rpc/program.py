@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 
 from labemu_faults.gate import Gate
 from labemu_nfs.rpc.auth import Credential
+from labemu_nfs.rpc.link import Link
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.xdr import Decoder
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Where a call came from: the peer's IP address, and the transport (`tcp`, `udp`)."""
+    """Where a call came from: the peer's IP address, the transport (`tcp`, `udp`), and the connection to call back over."""
 
     address: str
     transport: str = "tcp"
+    link: Link | None = field(default=None, compare=False)
 
 
 class Job:

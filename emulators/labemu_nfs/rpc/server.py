@@ -7,13 +7,15 @@ raises anything but ProtocolError, upon which the connection must be closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from struct import Struct
 
 from labemu_nfs.errors import ProtocolError
 from labemu_nfs.limits import MAX_JOBS, MAX_UNSENT
 from labemu_nfs.rpc import message
 from labemu_nfs.rpc.auth import AuthError, Credential, Credentials
+from labemu_nfs.rpc.link import Link
 from labemu_nfs.rpc.message import Body, Buffer, Call, RpcVersionError
 from labemu_nfs.rpc.program import Caller, Hold, Job, Procedure, Program
 from labemu_nfs.rpc.records import LAST, RecordReader
@@ -23,6 +25,7 @@ from labemu_nfs.xdr import Decoder, XdrError
 _HEAD_SIZE = message.ACCEPTED.size
 _MARKED = Struct(">7I")
 _MARK = Struct(">I")
+_REPLY = message.REPLY.to_bytes(4, "big")
 _SMALL = 512
 """Bytes up to which a body's first buffer is put behind the head rather than sent as a buffer of its own."""
 
@@ -113,19 +116,29 @@ def _procedures(program: Program) -> list[tuple[int, Procedure]]:
     return [(version, p) for version, table in program.versions.items() for p in table if p is not None]
 
 
+def _asleep() -> None:
+    """Who owns the connection looks for output after each receive anyway."""
+
+
 class RpcConnection:
     """One stream connection.
 
     Args:
         server: what is served.
         caller: the peer.
+
+    Attributes:
+        link: to call the peer.
+        wake: called when there is something to send that no receive has brought about; the owner may put something there.
     """
 
-    __slots__ = ("_jobs", "_output", "_reader", "_unsent", "caller", "server")
+    __slots__ = ("_jobs", "_output", "_reader", "_unsent", "caller", "link", "server", "wake")
 
     def __init__(self, server: RpcServer, caller: Caller) -> None:
         self.server = server
-        self.caller = caller
+        self.link = Link(self._call)
+        self.caller = replace(caller, link=self.link)
+        self.wake: Callable[[], None] = _asleep
         self._reader = RecordReader()
         self._output: list[Buffer] = []
         self._unsent = 0
@@ -182,7 +195,16 @@ class RpcConnection:
                 pending.append(job)
         return pending
 
+    def _call(self, call: bytes) -> None:
+        """Send a call of our own (Link)."""
+        self._put([call])
+        self.wake()
+
     def _answer(self, record: memoryview, now: float) -> Pending | None:
+        if record[4:8] == _REPLY:
+            if not self.link.replied(record):
+                raise ProtocolError("a reply to no call")
+            return None
         try:
             call = Call(record)
         except RpcVersionError as error:

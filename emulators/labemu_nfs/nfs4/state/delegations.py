@@ -41,28 +41,36 @@ class Delegations:
         state = self._core.files.get(file)
         if state is None or not state.delegations:
             return
-        ways = [each for each in state.delegations if each.client is not client and (each.write or access & WRITE)]
+        ways = [each for each in state.delegations if (each.write or access & WRITE) and each.client is not client]
         waiting = False
         for delegation in ways:
-            waiting |= self._recall(delegation, now, truncate=False)
+            waiting |= self._recall(delegation, now)
         if waiting:
             raise Nfs4Error(Status.DELAY)
 
-    def _recall(self, delegation: Delegation, now: float, *, truncate: bool) -> bool:
+    def _recall(self, delegation: Delegation, now: float) -> bool:
         """Recall it, or revoke it in the end; whether it is still there."""
         delegation.file.recalled = now
         path = delegation.client.callback
-        if self._core.lapsed(delegation.client, now) or path is None:
-            self._core.revoke(delegation)
-            return False
         if delegation.recalled is None:
             delegation.recalled = now
-            path.recall(delegation, truncate=truncate)
-            return delegation.other in delegation.client.states
-        if now - delegation.recalled > RECALL_TIME:
+        if path is None or self._core.lapsed(delegation.client, now) or now - delegation.recalled > RECALL_TIME:
             self._core.revoke(delegation)
             return False
+        if not delegation.sent:
+            delegation.sent = True
+            path.recall(delegation)
         return True
+
+    def new_path(self, client: Client) -> None:
+        """The client can be called in another way now: what it was not told, it is told again."""
+        path = client.callback
+        if path is None:
+            return
+        for state in tuple(client.states.values()):
+            if isinstance(state, Delegation) and state.recalled is not None and not state.dead:
+                state.sent = True
+                path.recall(state)
 
     def grant(self, client: Client, file: FileState, *, write: bool, now: float) -> Delegation | None:
         """A delegation along with an open that was just made, where that is wise; None where not."""

@@ -15,6 +15,7 @@ from labemu_nfs.nfs4.state.shares import BOTH, READ, Share, union
 from labemu_nfs.nfs4.state.slots import Slot
 from labemu_nfs.nfs4.state.stateids import Stateid, following
 from labemu_nfs.nfs4.status import Status
+from labemu_nfs.rpc.link import Link
 
 FileId = tuple[int, bytes]
 """A file: its export's fsid, and its key in the store."""
@@ -30,11 +31,18 @@ class CallbackPath(Protocol):
     def up(self) -> bool:
         """Whether calls may be expected to arrive."""
 
-    def recall(self, delegation: Delegation, *, truncate: bool) -> None:
-        """Ask for a delegation to be returned (CB_RECALL)."""
+    def recall(self, delegation: Delegation) -> None:
+        """Ask for a delegation to be returned (CB_RECALL); where that does not arrive, `sent` is made False again."""
 
     def ask_attributes(self, delegation: Delegation, answered: Callable[[int, int], None]) -> None:
-        """Ask the holder of a write delegation for change and size (CB_GETATTR); `answered` with both, or not at all."""
+        """Ask the holder of a write delegation for change and size (CB_GETATTR); `answered` gets both, or is not called."""
+
+
+class Dialer(Protocol):
+    """Makes connections to clients, at once or later; only where the server itself is (its network namespace)."""
+
+    def dial(self, host: str, port: int) -> Link:
+        """A connection that was begun; calls made meanwhile wait for it."""
 
 
 class Client:
@@ -227,12 +235,13 @@ class Lock(State):
 class Delegation(State):
     """A promise that nobody else changes the file (or, to a writer, looks at it) without the client being told (RFC 8881 10.4)."""
 
-    __slots__ = ("answer", "asked", "recalled", "write")
+    __slots__ = ("answer", "asked", "recalled", "sent", "write")
 
     def __init__(self, other: bytes, client: Client, file: FileState, *, write: bool) -> None:
         super().__init__(other, client, file)
         self.write = write
         self.recalled: float | None = None
+        self.sent = False
         self.asked: float | None = None
         self.answer: tuple[int, int] | None = None
         file.delegations.append(self)

@@ -32,11 +32,13 @@ class Answer(NamedTuple):
     """What was answered last.
 
     Args:
+        status: of the operation.
         request: what the request said, to tell a request that is sent again from a new one under an old number.
-        body: the result of the operation as it went out, from its status on.
-        handle: the filehandle that OPEN made the current one, which sending it again does too.
+        body: what followed the status.
+        handle: the current filehandle afterwards, which sending it again brings back.
     """
 
+    status: int
     request: bytes
     body: bytes
     handle: object = None

@@ -12,7 +12,7 @@ from labemu_nfs.nfs4.state.core import Core
 from labemu_nfs.nfs4.state.delegations import Delegations
 from labemu_nfs.nfs4.state.grace import Grace, NoRecords, Records
 from labemu_nfs.nfs4.state.locks import Locks
-from labemu_nfs.nfs4.state.model import Client, FileId, Open
+from labemu_nfs.nfs4.state.model import Client, Dialer, FileId, Open
 from labemu_nfs.nfs4.state.opens import Opens
 from labemu_nfs.nfs4.state.sessions import Sessions
 from labemu_nfs.nfs4.state.stateids import ANONYMOUS, BYPASS, CURRENT, Stateid, is_special
@@ -29,6 +29,8 @@ class NfsState:
         lease: seconds.
         delegations: whether any are given.
         closed: called when nobody has a file open any more.
+        identity: what a client knows this server by across restarts and addresses (RFC 8881 2.10.4, 2.10.5), unlike any other's.
+        dialer: connects to clients of 4.0; without one they get no delegations.
     """
 
     def __init__(
@@ -40,7 +42,11 @@ class NfsState:
         lease: float = LEASE_TIME,
         delegations: bool = True,
         closed: Callable[[FileId], None] = lambda _: None,
+        identity: bytes = b"",
+        dialer: Dialer | None = None,
     ) -> None:
+        self.identity = identity or b"labemu_nfs-%08x" % boot
+        self.dialer = dialer
         self.grace = Grace(NoRecords() if records is None else records, now, lease)
         self.core = Core(boot, lease=lease, closed=closed, forgotten=self.grace.forget)
         self.clients40 = Clients40(self.core, self.grace)

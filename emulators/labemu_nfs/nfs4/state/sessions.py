@@ -15,7 +15,7 @@ from labemu_nfs.limits import (
 from labemu_nfs.nfs4.state.clients41 import Clients41
 from labemu_nfs.nfs4.state.core import Core
 from labemu_nfs.nfs4.state.grace import Grace, name_of
-from labemu_nfs.nfs4.state.model import Client, Delegation, Principal, Session
+from labemu_nfs.nfs4.state.model import CallbackPath, Client, Delegation, Principal, Session
 from labemu_nfs.nfs4.state.slots import Slot
 from labemu_nfs.nfs4.status import Nfs4Error, Status
 
@@ -140,8 +140,15 @@ class Sessions:
             flags |= CB_PATH_DOWN
         return flags
 
-    def destroy(self, number: bytes) -> Session:
-        """DESTROY_SESSION. Raises Nfs4Error BADSESSION."""
-        session = self.get(number)
+    def bind_back(self, session: Session, path: CallbackPath) -> None:
+        """A connection carries calls to the client now; whatever session it is of, the client's callbacks may take it."""
+        session.callback = path
+        session.client.callback = path
+
+    def destroy(self, session: Session) -> None:
+        """DESTROY_SESSION."""
         self._core.drop_session(session)
-        return session
+        client = session.client
+        if client.callback is session.callback:
+            paths = (each.callback for each in client.sessions.values() if each.callback is not None)
+            client.callback = next(paths, None)
