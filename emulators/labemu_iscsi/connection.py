@@ -4,6 +4,7 @@ How to drive it:
 - put bytes into `receive_buffer()`, call `received(count, now)`, and handle the events in their order (or `receive_data` for both);
 - answer each `Task` with `respond` and each `TaskManagement` with `respond_task_management`, now or later;
 - send what `data_to_send()` gives, after every call; when `closed` is set, send the rest and close.
+- with `fast`, send all of it before `receive_buffer()`; while `more` is set, send all of it and call `proceed()`.
 A task's data may be a view of the receive buffer: it holds until the next `receive_buffer()`.
 
 Whatever the peer does, `received` raises nothing: the connection answers as RFC 7143 says, and closes if it must. `error` tells why.
@@ -29,6 +30,7 @@ from labemu_iscsi.errors import (
     TooManyImmediate,
 )
 from labemu_iscsi.events import Event, TaskManagement
+from labemu_iscsi.fastlane import FastLane
 from labemu_iscsi.limits import (
     BHS_LENGTH,
     COMMAND_WINDOW,
@@ -67,12 +69,24 @@ class TargetConnection(Link):
         portal: the address that it came in at.
         now: seconds on the driver's clock.
         wake: called when there is output, or an end, that did not come of a call to this connection.
+        fast: do plain reads and writes at once, without an event. The driver then sends all output before it receives again,
+            and while `more` is set it sends all output and calls `proceed`.
     """
 
     def __init__(
-        self, node: Node, *, peer: str = "", portal: str = "", now: float = 0.0, wake: Callable[[], None] = lambda: None
+        self,
+        node: Node,
+        *,
+        peer: str = "",
+        portal: str = "",
+        now: float = 0.0,
+        wake: Callable[[], None] = lambda: None,
+        fast: bool = False,
     ) -> None:
         super().__init__(node, peer=peer, portal=portal, wake=wake)
+        self.more = False
+        self._fast = fast
+        self._lane: FastLane | None = None
         self.login_deadline = now + LOGIN_TIMEOUT
         self.heard = now
 
@@ -91,7 +105,7 @@ class TargetConnection(Link):
         return self.framer.receive_buffer()
 
     def receive_data(self, data: Buffer, now: float = 0.0) -> list[Event]:
-        """Take bytes from wherever they are; for tests and drivers without a buffer of their own.
+        """Take bytes from wherever they are; for tests and drivers without a buffer of their own, and without `fast`.
 
         The events' data is copied, so it outlives further calls.
         """
@@ -110,10 +124,22 @@ class TargetConnection(Link):
 
     def received(self, count: int, now: float) -> list[Event]:
         """So many bytes are in the receive buffer; what they mean."""
-        framer = self.framer
-        framer.received(count)
-        start = 0
+        self.framer.received(count)
+        self.heard = now
+        return self.proceed()
+
+    def proceed(self) -> list[Event]:
+        """Go on with what was received, when `more` is set and all output is sent."""
+        framer, lane = self.framer, self._lane
+        if lane is not None:
+            lane.rewind()
+        elif self._fast and self.phase is Phase.FULL_FEATURE and self.recovery is None:
+            lane = self._lane = FastLane(framer, self.sender)
+        self.more = False
         while self.phase is not Phase.CLOSED:
+            if lane is not None and not self.events and self.session is not None and lane.run(self.session):
+                self.more = True
+                break
             start = framer.position
             try:
                 found = framer.next()
@@ -127,7 +153,6 @@ class TargetConnection(Link):
                     self.close(str(error))
             except PeerError as error:
                 self.close(str(error))
-        self.heard = now
         events, self.events = self.events, []
         return events
 

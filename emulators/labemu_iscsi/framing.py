@@ -41,13 +41,25 @@ class Framer:
         self.buffer = bytearray(capacity)
         self.view = memoryview(self.buffer)
         self._start = 0
-        self._end = 0
+        self.end = 0  # of what was received
         self._check_capacity()
 
     @property
     def position(self) -> int:
         """Where the next PDU's header starts in `buffer`."""
         return self._start
+
+    def take(self, position: int) -> None:
+        """Whoever parses the buffer has taken all PDUs up to `position`."""
+        self._start = position
+
+    def check(self, start: int, size: int) -> None:
+        """Hold a whole PDU without AHS at `start`, with `size` bytes of data, to its digests.
+
+        Raises:
+            PeerError: see `next`.
+        """
+        self._checked(start, size)
 
     def _check_capacity(self) -> None:
         largest = BHS_LENGTH + MAX_AHS + 2 * DIGEST_LENGTH + self.max_data + 3
@@ -56,24 +68,24 @@ class Framer:
 
     def grow(self, *, max_data: int, capacity: int) -> None:
         """Take a larger buffer; views of the old one stay what they are."""
-        old = self.view[self._start : self._end]
+        old = self.view[self._start : self.end]
         self.max_data = max_data
         self.buffer = bytearray(capacity)
         self.view = memoryview(self.buffer)
         self.view[: len(old)] = old
-        self._start, self._end = 0, len(old)
+        self._start, self.end = 0, len(old)
         self._check_capacity()
 
     def receive_buffer(self) -> memoryview:
         """Where the next bytes go; never empty, because a whole PDU always fits."""
-        if self._start == self._end:
-            self._start = self._end = 0
+        if self._start == self.end:
+            self._start = self.end = 0
         elif self._start:
-            left = self._end - self._start
+            left = self.end - self._start
             if left < BHS_LENGTH or len(self.buffer) - self._start < self._pdu_length():
-                self.view[:left] = self.view[self._start : self._end]
-                self._start, self._end = 0, left
-        return self.view[self._end :]
+                self.view[:left] = self.view[self._start : self.end]
+                self._start, self.end = 0, left
+        return self.view[self.end :]
 
     def _pdu_length(self) -> int:
         (lengths,) = LENGTHS.unpack_from(self.buffer, self._start + 4)
@@ -90,7 +102,7 @@ class Framer:
 
     def received(self, count: int) -> None:
         """So many bytes were put into the buffer."""
-        self._end += count
+        self.end += count
 
     def next(self) -> tuple[int, memoryview] | None:
         """The next whole PDU: where its header starts in `buffer`, and its data segment; None when more bytes are needed.
@@ -100,7 +112,7 @@ class Framer:
             DataDigestError: a data digest that does not match.
         """
         start = self._start
-        if self._end - start < BHS_LENGTH:
+        if self.end - start < BHS_LENGTH:
             return None
         (lengths,) = LENGTHS.unpack_from(self.buffer, start + 4)
         size = lengths & 0xFFFFFF
@@ -108,7 +120,7 @@ class Framer:
             raise PeerError(f"data segment of {size} bytes, {self.max_data} at most")
         plain = not (self.header_digest or self.data_digest)
         total = BHS_LENGTH + (lengths >> 24) * 4 + ((size + 3) & ~3) if plain else self._total(lengths)
-        if self._end - start < total:
+        if self.end - start < total:
             return None
         self._start = start + total
         if not plain:

@@ -93,3 +93,9 @@ RETAINED_PDUS: Final = 4096
 
 RETAINED_DATA: Final = 16 << 20
 """Bytes of data-in kept for a data SNACK; beyond it the oldest go, and a SNACK for them is rejected (RFC 7143 11.16)."""
+
+LANE_BUFFER: Final = 512 << 10
+"""Replies of the fast lane that wait at a time: well within a CPU's second cache, and several of the usual large transfers."""
+
+LANE_RUN: Final = 512
+"""Neighbouring transfers in one vectored call; the kernel takes 1,024 (IOV_MAX)."""

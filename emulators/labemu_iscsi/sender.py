@@ -58,6 +58,11 @@ class Sender:
             if self.data_digest:
                 buffers.append(digest(data, padding))
 
+    def put_whole(self, pdus: memoryview) -> None:
+        """Queue PDUs that are numbered and digested already."""
+        self._buffers.append(pdus)
+        self.pending += len(pdus)
+
     def next_stat_sn(self) -> int:
         """Take a status number."""
         number = self.stat_sn

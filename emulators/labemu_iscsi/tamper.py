@@ -112,6 +112,15 @@ class Tamper:
             return []
         return self.engine.received(count, now)
 
+    @property
+    def more(self) -> bool:
+        """As the engine's."""
+        return self.engine.more and not self._dropped
+
+    def proceed(self) -> list[Event]:
+        """As the engine's."""
+        return self.engine.proceed()
+
     def check_deadline(self, now: float) -> None:
         """As the engine's."""
         self.engine.check_deadline(now)

@@ -16,7 +16,7 @@ from labemu_scsi.limits import MAX_TRANSFER_BYTES
 from labemu_scsi.nexus import CAPACITY_CHANGED, DEVICE_RESET, MEDIUM_CHANGED, Attentions, Nexus
 from labemu_scsi.persistent_state import PersistentReservations
 from labemu_scsi.sense import WriteProtected
-from labemu_store.block import BlockStore, Operation
+from labemu_store.block import BlockStore, Operation, VectoredStore
 
 _NAA_LOCAL: Final = 0x3  # NAA 3h, locally assigned: 60 bits that we choose (SPC-4 7.8.6.6.4)
 
@@ -87,7 +87,7 @@ class LogicalUnit:
         self.removal_prevented_by: set[Nexus] = set()
         self.loaded = True
         self.faults: Interceptor | None = None
-        self.guarded = False
+        self.guarded = self.plain = False
         self.atomic = threading.Lock()  # read-modify-write against writes on other threads
         self.refresh()
 
@@ -103,15 +103,24 @@ class LogicalUnit:
         self.blocking = capabilities.blocking
         self.delays = capabilities.delays
         self.inline = not (self.blocking or self.delays)
+        self.update_guard()
 
     def update_guard(self) -> None:
-        """`guarded` tells the fast path in one look whether any command may be refused."""
+        """Bring up to date what spares the fast paths a look at everything that may stand in a command's way.
+
+        `guarded`: some command may be refused. `plain`: nothing but the range, the mode and a pending attention stands between a
+        READ or WRITE and the store, whose vectored calls may be made at once. Whatever may come between clears it here.
+        """
         self.guarded = (
             self.reserved_by is not None
             or self.persistent.holder is not None
             or not self.loaded
             or self.faults is not None
         )
+        self.plain = False
+        if self.inline and not self.guarded and isinstance(self.store, VectoredStore):
+            self.plain = True
+            self.vectored = self.store
 
     def set_faults(self, faults: Interceptor | None) -> None:
         """Let every command pass through ordered faults, or no more."""

@@ -61,7 +61,7 @@ class SocketConnection:
         self._sock = sock
         self._closed = closed
         self._told = logged_in
-        self.target = TargetConnection(node, peer=peer, portal=portal, now=loop.time(), wake=self._wake)
+        self.target = TargetConnection(node, peer=peer, portal=portal, now=loop.time(), wake=self._wake, fast=True)
         self.engine: TargetConnection | Tamper = self.target  # a Tamper in its place while faults are ordered
         self.frozen = False
         self._service = Service(self.target, executor, self._wake)
@@ -108,6 +108,24 @@ class SocketConnection:
         """Execute what was received, as far as the output has room, and send."""
         if not self._open or self.frozen:
             return
+        while True:
+            self._handle()
+            if self.frozen or not self._open:
+                return
+            if not self._send():
+                self._pause()
+                return
+            if self._events:
+                continue
+            if not self.engine.more or not self._open:
+                break
+            self._events.extend(self.engine.proceed())
+        if self.engine.closed:
+            self.close()
+        else:
+            self._resume()
+
+    def _handle(self) -> None:
         events, engine, handle = self._events, self.engine, self._service.handle
         while events:
             if engine.pending > OUTPUT_HIGH_WATER and not self._send():
@@ -119,13 +137,6 @@ class SocketConnection:
                 if self.frozen:
                     return
                 engine = self.engine
-        if not self._send():
-            self._pause()
-        elif not events:
-            if engine.closed:
-                self.close()
-            else:
-                self._resume()
 
     def _logged_in(self, event: LoggedIn) -> None:
         if self._deadline is not None:
@@ -143,7 +154,7 @@ class SocketConnection:
         while output:
             batch = list(output) if len(output) <= _MAX_BUFFERS else [output[i] for i in range(_MAX_BUFFERS)]
             try:
-                sent = self._sock.sendmsg(batch)
+                sent = self._sock.send(batch[0]) if len(batch) == 1 else self._sock.sendmsg(batch)
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError as error:

@@ -12,10 +12,10 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
 
@@ -100,3 +100,17 @@ class BlockStore(Protocol):
 
     def close(self) -> None:
         """Flush, and give everything back; a second call does nothing."""
+
+
+@runtime_checkable
+class VectoredStore(Protocol):
+    """What a store offers besides, when its calls may be made inline and nothing stands before its blocks: a filter does not.
+
+    Whoever has a run of neighbouring operations does them in one call, and reads into memory of its own.
+    """
+
+    def readv(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """Fill the buffers, one after the other, with the `length` bytes from `offset` on; they hold exactly that many."""
+
+    def writev(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """Write the buffers' `length` bytes, one buffer after the other, from `offset` on."""

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from labemu_store.block.api import Buffer, Capabilities, Extent, Operation
@@ -52,6 +52,7 @@ class FileBlockStore:
         self.name = name
         self._size = os.lseek(descriptor, 0, os.SEEK_END)
         self.capabilities = Capabilities(read_only=read_only)
+        self._run = (0, 0)  # of data, as last found: some filesystems take milliseconds to see where it ends
 
     @classmethod
     def open(cls, path: Path, *, size: int | None = None, read_only: bool = False) -> FileBlockStore:
@@ -118,6 +119,24 @@ class FileBlockStore:
         while done < length:
             done += os.pwrite(self._descriptor, memoryview(data)[done:], offset + done)
 
+    def readv(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """One preadv; where the kernel gives less, each buffer by itself."""
+        if os.preadv(self._descriptor, buffers, offset) == length:
+            return
+        for buffer in buffers:
+            buffer[:] = self.read(offset, len(buffer))
+            offset += len(buffer)
+
+    def writev(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """One pwritev; where the kernel takes less, each buffer by itself."""
+        if offset + length > self._size or self.capabilities.read_only:
+            self.write(offset, b"".join(buffers))  # says what is wrong
+        if os.pwritev(self._descriptor, buffers, offset) == length:
+            return
+        for buffer in buffers:
+            self.write(offset, buffer)
+            offset += len(buffer)
+
     def unmap(self, offset: int, length: int) -> None:
         """Punch a hole; write zeroes where the filesystem has none."""
         self._clear(_FALLOC_PUNCH_HOLE | _FALLOC_KEEP_SIZE, offset, length)
@@ -131,6 +150,7 @@ class FileBlockStore:
             raise StoreError(errno.EINVAL, f"range beyond the end of {self.name}")
         if self.capabilities.read_only:
             raise StoreError(errno.EROFS, os.strerror(errno.EROFS))
+        self._run = (0, 0)
         if length and not _fallocate(self._descriptor, mode, offset, length):
             for start in range(offset, offset + length, len(_ZEROES)):
                 self.write(start, memoryview(_ZEROES)[: offset + length - start])
@@ -143,11 +163,15 @@ class FileBlockStore:
         """Data and holes as the filesystem tells them (in its own granularity)."""
         end = offset + length
         while offset < end:
-            data = self._seek(offset, os.SEEK_DATA, end)
+            start, hole = self._run
+            data = offset if start <= offset < hole else self._seek(offset, os.SEEK_DATA, end)
             if data > offset:
                 yield Extent(offset, data - offset, is_data=False)
             if data < end:
-                hole = self._seek(data, os.SEEK_HOLE, end)
+                if not start <= data < hole:
+                    hole = self._seek(data, os.SEEK_HOLE, self._size)
+                    self._run = (data, hole)
+                hole = min(hole, end)
                 yield Extent(data, hole - data, is_data=True)
                 data = hole
             offset = data
@@ -170,6 +194,7 @@ class FileBlockStore:
         """ftruncate."""
         os.ftruncate(self._descriptor, size)
         self._size = size
+        self._run = (0, 0)
 
     def latency(self, operation: Operation, offset: int, length: int) -> float:
         """None of our own making."""

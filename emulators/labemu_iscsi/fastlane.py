@@ -1,0 +1,270 @@
+"""The fast lane: runs of plain READs and WRITEs, from the receive buffer to the store and into one buffer of replies.
+
+Plain is what nothing special applies to: the next command in sequence, not immediate; READ or WRITE (10) or (16) without FUA and
+protection; all of a write's data in its own PDU; no residual; of a unit with nothing in the way (`LogicalUnit.plain`). What is not
+plain is left where it is, for the general engine to do and to answer, and so is what fails. Both answer with the same bytes: a test
+drives the same streams through both.
+
+Why it is fast: one look at the unit for a stretch of commands; one `unpack` and one `pack_into` a command, and no object for it;
+neighbouring transfers reach the store in one vectored call; headers and data of all replies lie one after the other in one buffer,
+small enough to stay in the CPU's cache, and leave in one send.
+
+That buffer is used again: what `Sender.take` gave must be sent, or copied, before `rewind`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from labemu_iscsi.errors import PeerError
+from labemu_iscsi.framing import DIGEST_LENGTH, digest
+from labemu_iscsi.limits import BHS_LENGTH, COMMAND_WINDOW, LANE_BUFFER, LANE_RUN
+from labemu_iscsi.pdu import NO_TAG
+from labemu_iscsi.session import MASK
+
+if TYPE_CHECKING:
+    from labemu_iscsi.framing import Framer
+    from labemu_iscsi.sender import Sender
+    from labemu_iscsi.session import Session
+    from labemu_scsi.unit import LogicalUnit
+
+# RFC 7143 11.3: bytes 0 and 1, lengths, LUN, ITT, expected length, CmdSN; then the CDB as READ(10) has it: opcode, flags, LBA,
+# group number, length, control
+_COMMAND = struct.Struct(">HxxIQIII4xBBIBHB6x").unpack_from
+_CDB16 = struct.Struct(">QIBB").unpack_from  # the same of READ(16): LBA, length, group number, control
+_LUN = struct.Struct(">8xQ").unpack_from
+_CDB_AT: Final = 32
+_CDB16_AT: Final = _CDB_AT + 2
+# RFC 7143 11.4, 11.7: Data-In with status and SCSI Response have the same layout, as far as it is not zero here
+_REPLY = struct.Struct(">IIQIIIII12x").pack_into
+_DATA_IN: Final = 0x25810000  # final, with status GOOD
+_RESPONSE: Final = 0x21800000  # command completed at target, GOOD
+_ANY_ORDER: Final = 0xFFFE  # untagged or simple: the lowest bit of the attribute does not matter
+_READ: Final = 0x01C0  # SCSI command, not immediate; F and R
+_WRITE: Final = 0x01A0  # the same; F and W
+_CDB_FLAGS: Final = 0xE8  # RDPROTECT or WRPROTECT, and FUA
+_READ10, _WRITE10, _READ16, _WRITE16 = 0x28, 0x2A, 0x88, 0x8A
+
+
+class FastLane:
+    """The fast lane of a connection in full feature phase.
+
+    Args:
+        framer: whose buffer it reads from.
+        sender: which numbers replies, and takes them.
+    """
+
+    def __init__(self, framer: Framer, sender: Sender) -> None:
+        self._framer = framer
+        self._sender = sender
+        self._out = bytearray(LANE_BUFFER)
+        self._view = memoryview(self._out)
+        self._used = 0
+        self._full = False
+
+    def rewind(self) -> None:
+        """All that was given out is sent: use the buffer from its start again."""
+        self._used = 0
+
+    def run(self, session: Session) -> bool:
+        """Do what is plain, from the framer's position on, and queue the replies.
+
+        Returns:
+            whether it stopped because its buffer is full: send what waits, `rewind`, and call again.
+        """
+        framer = self._framer
+        self._full = False
+        if session.held or len(session.tasks) >= COMMAND_WINDOW:
+            return False
+        start = self._used
+        while framer.end - framer.position >= BHS_LENGTH:
+            stretch = _STRETCHES.get(framer.buffer[framer.position + _CDB_AT])
+            if stretch is None or not stretch(self, session):
+                break
+        if self._used > start:
+            self._sender.put_whole(self._view[start : self._used])
+        return self._full
+
+    # The two loops below are the path of every transfer. They are alike and yet two, and long: a call for each command would cost
+    # a third of what the command does. They work on copies of the state, and put it back when the store has done its part: until
+    # then nothing has happened, and what was written once will be written again with the same bytes.
+
+    def _reads(self, session: Session) -> bool:  # noqa: C901
+        """A stretch of reads of one unit; whether there was one."""
+        framer, sender, tasks = self._framer, self._sender, session.tasks
+        out, view, pos, buffer, at, end = self._out, self._view, self._used, framer.buffer, framer.position, framer.end
+        (lun,) = _LUN(buffer, at)
+        unit = _plain_unit(session, lun)
+        if unit is None:
+            return False
+        readv, shift, blocks, most = unit.vectored.readv, unit.shift, unit.blocks, unit.max_transfer
+        first = exp = session.exp_cmd_sn
+        stat_sn = sender.stat_sn
+        last = COMMAND_WINDOW - len(tasks) + session.immediate_tasks - 1
+        head_digest, data_digest = sender.header_digest, sender.data_digest
+        head = BHS_LENGTH + head_digest * DIGEST_LENGTH
+        limit = LANE_BUFFER - head - data_digest * DIGEST_LENGTH
+        room = min(sender.max_data, limit)
+        datas: list[memoryview] = []
+        places: list[int] = []
+        begin = stop = 0
+        try:
+            while end - at >= head:
+                kind, lengths, to, itt, size, cmd_sn, opcode, flags, lba, group, count, control = _COMMAND(buffer, at)
+                if opcode == _READ16:
+                    lba, count, group, control = _CDB16(buffer, at + _CDB16_AT)
+                elif opcode != _READ10:
+                    break
+                if (
+                    kind & _ANY_ORDER != _READ
+                    or lengths  # no AHS, no data
+                    or to != lun
+                    or cmd_sn != exp
+                    or size != count << shift
+                    or not 0 < size <= room
+                    or flags & _CDB_FLAGS
+                    or group
+                    or control
+                    or count > most
+                    or lba + count > blocks
+                    or (tasks and itt in tasks)
+                ):
+                    break
+                if pos + size > limit:
+                    self._full = True
+                    break
+                offset = lba << shift
+                if offset != stop or len(datas) >= LANE_RUN:
+                    if datas:
+                        readv(datas, begin, stop - begin)
+                        datas = []
+                    begin = stop = offset
+                exp = (exp + 1) & MASK
+                _REPLY(out, pos, _DATA_IN, size, 0, itt, NO_TAG, stat_sn, exp, (exp + last) & MASK)
+                stat_sn = (stat_sn + 1) & MASK
+                if head_digest:
+                    framer.check(at, 0)
+                    out[pos + BHS_LENGTH : pos + head] = digest(view[pos : pos + BHS_LENGTH])
+                pos += head
+                at += head
+                datas.append(view[pos : pos + size])
+                stop += size
+                pos += size
+                if data_digest:
+                    places.append(pos)
+                    places.append(size)
+                    pos += DIGEST_LENGTH
+            if datas:
+                readv(datas, begin, stop - begin)
+        except (OSError, PeerError):
+            return False
+        for place, size in zip(places[::2], places[1::2], strict=True):
+            out[place : place + DIGEST_LENGTH] = digest(view[place - size : place])
+        framer.take(at)
+        self._used = pos
+        sender.stat_sn = stat_sn
+        session.exp_cmd_sn = exp
+        session.commands += (exp - first) & MASK
+        return exp != first
+
+    def _writes(self, session: Session) -> bool:  # noqa: C901
+        """A stretch of writes of one unit; whether there was one."""
+        framer, sender, tasks = self._framer, self._sender, session.tasks
+        out, view, pos, buffer, at, end = self._out, self._view, self._used, framer.buffer, framer.position, framer.end
+        (lun,) = _LUN(buffer, at)
+        unit = _plain_unit(session, lun)
+        if unit is None or not session.parameters.immediate_data or not _writes_plainly(unit):
+            return False
+        writev, shift, blocks, most = unit.vectored.writev, unit.shift, unit.blocks, unit.max_transfer
+        first = exp = session.exp_cmd_sn
+        stat_sn = sender.stat_sn
+        last = COMMAND_WINDOW - len(tasks) + session.immediate_tasks - 1
+        head_digest, data_digest = sender.header_digest, sender.data_digest
+        digests = head_digest or data_digest
+        head = BHS_LENGTH + head_digest * DIGEST_LENGTH
+        around = head + data_digest * DIGEST_LENGTH
+        limit = LANE_BUFFER - head
+        room = min(framer.max_data, session.parameters.first_burst)
+        incoming = framer.view
+        datas: list[memoryview] = []
+        begin = stop = 0
+        try:
+            while end - at >= around:
+                kind, lengths, to, itt, size, cmd_sn, opcode, flags, lba, group, count, control = _COMMAND(buffer, at)
+                if opcode == _WRITE16:
+                    lba, count, group, control = _CDB16(buffer, at + _CDB16_AT)
+                elif opcode != _WRITE10:
+                    break
+                if (
+                    kind & _ANY_ORDER != _WRITE
+                    or lengths != size  # no AHS, all of the data
+                    or to != lun
+                    or cmd_sn != exp
+                    or size != count << shift
+                    or not 0 < size <= room
+                    or flags & _CDB_FLAGS
+                    or group
+                    or control
+                    or count > most
+                    or lba + count > blocks
+                    or end - at < around + size
+                    or (tasks and itt in tasks)
+                ):
+                    break
+                if pos > limit:
+                    self._full = True
+                    break
+                offset = lba << shift
+                if offset != stop or len(datas) >= LANE_RUN:
+                    if datas:
+                        writev(datas, begin, stop - begin)
+                        datas = []
+                    begin = stop = offset
+                exp = (exp + 1) & MASK
+                _REPLY(out, pos, _RESPONSE, 0, 0, itt, 0, stat_sn, exp, (exp + last) & MASK)
+                stat_sn = (stat_sn + 1) & MASK
+                if digests:
+                    framer.check(at, size)
+                    if head_digest:
+                        out[pos + BHS_LENGTH : pos + head] = digest(view[pos : pos + BHS_LENGTH])
+                pos += head
+                datas.append(incoming[at + head : at + head + size])
+                stop += size
+                at += around + size
+            if datas:
+                writev(datas, begin, stop - begin)
+        except (OSError, PeerError):
+            return False
+        framer.take(at)
+        self._used = pos
+        sender.stat_sn = stat_sn
+        session.exp_cmd_sn = exp
+        session.commands += (exp - first) & MASK
+        return exp != first
+
+
+def _plain_unit(session: Session, lun: int) -> LogicalUnit | None:
+    """The unit, if nothing but the command itself can keep this initiator from its blocks."""
+    target = session.target
+    if target is None:
+        return None
+    unit = target.device.unit_at(lun.to_bytes(8, "big"))
+    if unit is None or not unit.plain or session.nexus in unit.attentions.pending:
+        return None
+    return unit
+
+
+def _writes_plainly(unit: LogicalUnit) -> bool:
+    """Whether a write may be done, and is over when the store took it."""
+    return not unit.read_only and not unit.mode.software_write_protect and unit.mode.write_cache
+
+
+_Stretch = Callable[[FastLane, "Session"], bool]
+_STRETCHES: Final[dict[int, _Stretch]] = {
+    _READ10: FastLane._reads,
+    _READ16: FastLane._reads,
+    _WRITE10: FastLane._writes,
+    _WRITE16: FastLane._writes,
+}
