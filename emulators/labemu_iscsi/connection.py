@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from labemu_iscsi import additional, gather, patchwork, ping
+from labemu_iscsi import additional, gather, multiple, patchwork, ping
 from labemu_iscsi.entry import login_request
 from labemu_iscsi.errors import (
     DataDigestError,
@@ -200,7 +200,7 @@ class TargetConnection(Link):
         if buffer[start] & IMMEDIATE or self._in_sequence(buffer, start, data):
             self._dispatch(opcode, buffer, start, data)
             if self.session.held:
-                self._release_held()
+                self.release_held()
 
     def _in_sequence(self, buffer: bytearray, start: int, data: memoryview) -> bool:
         """RFC 7143 4.2.2.1: commands are taken in the order of CmdSN; early ones are held, others ignored."""
@@ -221,7 +221,7 @@ class TargetConnection(Link):
         session.exp_cmd_sn = (cmd_sn + 1) & MASK
         return True
 
-    def _release_held(self) -> None:
+    def release_held(self) -> None:
         """Commands that came early and now have their turn, each on the connection that it came on."""
         session = self.session
         while session is not None and self.phase is Phase.FULL_FEATURE:
@@ -279,6 +279,8 @@ class TargetConnection(Link):
 
     def _data_out(self, session: Session, buffer: bytearray, start: int, data: memoryview | None) -> None:
         """Data of a command; None is data that was damaged on the way."""
+        if not session.plain:
+            multiple.check_allegiance(session, self, DataOut.unpack(buffer, start).itt)
         try:
             if data is None:
                 task = None if self.recovery is None else self.recovery.damaged(buffer, start)

@@ -43,18 +43,6 @@ class FunctionResponse(IntEnum):
     REJECTED = 255
 
 
-class AsyncEvent(IntEnum):
-    """Asynchronous messages, RFC 7143 11.9.1."""
-
-    SCSI = 0
-    LOGOUT_REQUEST = 1
-    CONNECTION_DROPPED = 2
-    ALL_CONNECTIONS_DROPPED = 3
-    NEGOTIATION_REQUEST = 4
-    TASKS_TERMINATED = 5
-    VENDOR = 255
-
-
 @dataclass(frozen=True, kw_only=True)
 class LoggedIn:
     """A connection entered full feature phase.

@@ -19,7 +19,9 @@ from labemu_iscsi.pdu import NO_LUN, NO_TAG, AsyncMessage
 from labemu_iscsi.recovery import Recovery
 from labemu_iscsi.sender import Sender
 from labemu_iscsi.session import Session
+from labemu_iscsi.task import Task
 from labemu_iscsi.text import TextExchange
+from labemu_scsi.command import Response
 
 
 class Phase(Enum):
@@ -100,6 +102,10 @@ class Link:
 
     def take_held(self, pdu: bytes) -> None:
         """A command that came early on this connection has its turn."""
+        raise NotImplementedError
+
+    def respond(self, task: Task, response: Response) -> None:
+        """Answer a command."""
         raise NotImplementedError
 
     def send_async(self, event: int, *, lun: bytes = NO_LUN, parameters: Sequence[int] = (), data: bytes = b"") -> None:

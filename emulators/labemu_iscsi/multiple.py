@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labemu_iscsi.errors import CannotInclude, SessionDoesNotExist, TooManyConnections
+from labemu_iscsi.errors import CannotInclude, ProtocolError, SessionDoesNotExist, TooManyConnections
 
 if TYPE_CHECKING:
     from labemu_iscsi.node import Node
@@ -40,6 +40,17 @@ def join(session: Session, connection: Connection) -> None:
     connections.append(connection)  # first, so that the session outlives its only connection
     for old in [each for each in connections if each.cid == connection.cid and each is not connection]:
         old.abort("connection reinstated")
+
+
+def check_allegiance(session: Session, connection: Connection, itt: int) -> None:
+    """Data-out comes on its command's connection (RFC 7143 4.2.5.1).
+
+    Raises:
+        ProtocolError: it does not.
+    """
+    task = session.tasks.get(itt)
+    if task is not None and task.carrier is not connection:
+        raise ProtocolError("data for a command of another connection")
 
 
 def leave(session: Session, connection: Connection) -> bool:

@@ -48,6 +48,18 @@ class Opcode(IntEnum):
     REJECT = 0x3F
 
 
+class AsyncEvent(IntEnum):
+    """Asynchronous messages, RFC 7143 11.9.1."""
+
+    SCSI = 0
+    LOGOUT_REQUEST = 1
+    CONNECTION_DROPPED = 2
+    ALL_CONNECTIONS_DROPPED = 3
+    NEGOTIATION_REQUEST = 4
+    TASKS_TERMINATED = 5
+    VENDOR = 255
+
+
 _P = TypeVar("_P", bound="Pdu")
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from labemu_iscsi.limits import COMMAND_WINDOW
+from labemu_iscsi.pdu import AsyncEvent
 from labemu_iscsi.task import OpenR2t, Task
+from labemu_scsi.command import Response
 from labemu_scsi.device import Device
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ class Connection(Protocol):
 
     def take_held(self, pdu: bytes) -> None:
         """A command that came early on this connection has its turn."""
+
+    def respond(self, task: Task, response: Response) -> None:
+        """Answer a command."""
 
     def send_async(
         self, event: int, *, lun: bytes = bytes(8), parameters: Sequence[int] = (), data: bytes = b""
@@ -171,6 +176,32 @@ class Session:
         tag = self.next_ttt
         self.next_ttt = tag % 0xFFFFFFFE + 1
         return tag
+
+    def send_async(
+        self, event: int, *, lun: bytes = bytes(8), parameters: Sequence[int] = (), data: bytes = b""
+    ) -> None:
+        """Send an asynchronous message on the session's oldest connection."""
+        if self.connections:
+            self.connections[0].send_async(event, lun=lun, parameters=parameters, data=data)
+
+    def report(self, lun: bytes, sense: bytes) -> None:
+        """Tell of a SCSI event: sense data that no command asked for (RFC 7143 11.9.1)."""
+        self.send_async(AsyncEvent.SCSI, lun=lun, data=len(sense).to_bytes(2, "big") + sense)
+
+    def request_logout(self, seconds: int) -> None:
+        """Ask the initiator to log out of every connection within so many seconds."""
+        for connection in list(self.connections):
+            connection.send_async(AsyncEvent.LOGOUT_REQUEST, parameters=(0, 0, seconds))
+
+    def request_negotiation(self, seconds: int) -> None:
+        """Ask the initiator for a text request, to negotiate anew, within so many seconds."""
+        self.send_async(AsyncEvent.NEGOTIATION_REQUEST, parameters=(0, 0, seconds))
+
+    def announce_end(self) -> None:
+        """Tell that all connections are about to be dropped, and when to come back."""
+        times = (0, self.parameters.time2wait, self.parameters.time2retain)
+        for connection in list(self.connections):
+            connection.send_async(AsyncEvent.ALL_CONNECTIONS_DROPPED, parameters=times)
 
     def finish(self, task: Task) -> None:
         """A task is over: it frees its place in the window and whatever it waited for."""

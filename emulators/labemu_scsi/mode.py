@@ -49,6 +49,7 @@ def _apply_caching(settings: ModeSettings, page: Buffer) -> None:
 def _apply_control(settings: ModeSettings, page: Buffer) -> None:
     settings.descriptor_sense = bool(page[2] & 0x04)
     settings.software_write_protect = bool(page[4] & 0x08)
+    settings.task_aborted_status = bool(page[5] & 0x40)
 
 
 PAGES: Mapping[int, Page] = {
@@ -60,16 +61,17 @@ PAGES: Mapping[int, Page] = {
         mask={2: 0x04},
         apply=_apply_caching,
     ),
-    0x0A: Page(  # control: D_SENSE, SWP; unrestricted reordering
+    0x0A: Page(  # control: D_SENSE, SWP, TAS; unrestricted reordering
         length=10,
         build=lambda settings: {
             2: 0x04 if settings.descriptor_sense else 0,
             3: 0x10,
             4: 0x08 if settings.software_write_protect else 0,
+            5: 0x40 if settings.task_aborted_status else 0,
             8: 0xFF,
             9: 0xFF,
         },
-        mask={2: 0x04, 4: 0x08},
+        mask={2: 0x04, 4: 0x08, 5: 0x40},
         apply=_apply_control,
     ),
     0x1C: Page(length=10, build=lambda _: {3: 0x00}, mask={}),  # informational exceptions control

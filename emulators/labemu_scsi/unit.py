@@ -33,6 +33,7 @@ class ModeSettings:
 
     descriptor_sense: bool = False
     software_write_protect: bool = False
+    task_aborted_status: bool = False
     write_cache: bool = True
 
 

@@ -155,6 +155,7 @@ class IscsiServer:
         """
         target = self._node.targets.pop(name)
         for session in list(target.sessions):
+            session.announce_end()
             self._node.drop(session, "the target was removed")
         await self._drain()
         for unit in target.device.units.values():

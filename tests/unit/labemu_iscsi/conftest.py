@@ -31,6 +31,7 @@ class Pair:
         self.service = Service(self.connection, self._execute, lambda: None)
         self.chunk = chunk
         self.hold = False
+        self.spoil: Callable[[bytes], bytes] = lambda out: out  # what the network makes of what the initiator sends
         self.deferred: list[Callable[[], None]] = []
 
     def _execute(self, deferred: Deferred, work: Callable[[], Response], done: Callable[[Response], None]) -> None:
@@ -42,7 +43,10 @@ class Pair:
     def exchange(self) -> None:
         """Move bytes both ways until there are none."""
         while True:
+            for event in self.connection.take_events():
+                self.service.handle(event)
             out = b"".join(map(bytes, self.initiator.data_to_send()))
+            out = self.spoil(out)
             size = self.chunk or len(out) or 1
             for start in range(0, len(out), size):
                 for event in self.connection.receive_data(out[start : start + size]):
@@ -51,6 +55,12 @@ class Pair:
             self.initiator.receive_data(back)
             if not out and not back:
                 return
+
+    def deliver(self) -> bytes:
+        """Move what the initiator has to say; what the target says to that, which the initiator does not get."""
+        for event in self.connection.receive_data(b"".join(map(bytes, self.initiator.data_to_send()))):
+            self.service.handle(event)
+        return b"".join(map(bytes, self.connection.data_to_send()))
 
     def release(self) -> None:
         """Do the deferred work that was held."""

@@ -227,14 +227,14 @@ def test_solicited_data_out_of_order_fails_its_command_alone(connect: Connect, f
     pair = connect(keys={"ImmediateData": "No"})
     initiator = pair.initiator
     data = bytes(1024)
-    itt = initiator._itt + 1
+    itt = initiator.last_itt + 1
     initiator.send(
         ScsiCommand(
             flags=0xA0, itt=itt, expected_length=1024, cmd_sn=initiator.cmd_sn, cdb=write10(0, 2).ljust(16, b"\0")
         )
     )
     initiator.cmd_sn += 1
-    initiator._itt = itt
+    initiator._numbers.itt = itt
     for event in pair.connection.receive_data(b"".join(map(bytes, initiator.data_to_send()))):
         pair.service.handle(event)
     r2t = ReadyToTransfer.unpack(b"".join(map(bytes, pair.connection.data_to_send())))

@@ -1,0 +1,180 @@
+"""Task management between two initiators and one target (RFC 7143 11.5, RFC 7144 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from labemu_iscsi.events import Function
+from labemu_iscsi.node import Node
+from labemu_iscsi.pdu import AsyncMessage, TaskManagementResponse
+
+Connect = Callable[..., Any]
+SYNCHRONIZE = b"\x35"
+TEST_UNIT_READY = bytes(6)
+LEVEL_2 = {"iSCSIProtocolLevel": "2"}
+
+
+def _two(connect: Connect, **arguments: Any) -> tuple[Any, Any]:
+    pairs = connect(**arguments), connect(isid=b"\x80\0\0\0\0\x02", **arguments)
+    for pair in pairs:
+        pair.hold = True
+    return pairs
+
+
+def _manage(pair: Any, function: int, **arguments: int) -> int:
+    pair.initiator.manage(function, **arguments)
+    pair.exchange()
+    answers = [pdu for pdu, _ in pair.initiator.received if isinstance(pdu, TaskManagementResponse)]
+    return int(answers[-1].response)
+
+
+def _held(pair: Any) -> Any:
+    result = pair.initiator.command(SYNCHRONIZE)
+    pair.exchange()
+    return result
+
+
+def _attention(pair: Any) -> tuple[int, int, int] | None:
+    result = pair.initiator.command(TEST_UNIT_READY)
+    pair.exchange()
+    return result.sense_triple if result.sense else None
+
+
+def test_a_task_of_another_unit_is_not_aborted(connect: Connect) -> None:
+    pair = connect()
+    pair.hold = True
+    result = _held(pair)
+    assert _manage(pair, Function.ABORT_TASK, lun=1, referenced_tag=pair.initiator.last_itt) == 1
+    pair.release()
+    assert result.status == 0
+
+
+def test_a_command_that_has_not_come_is_aborted_by_its_number(connect: Connect) -> None:
+    pair = connect()
+    initiator = pair.initiator
+    missing = initiator.cmd_sn
+    initiator.cmd_sn += 1
+    behind = initiator.command(TEST_UNIT_READY)
+    pair.exchange()
+    assert behind.status is None
+    assert _manage(pair, Function.ABORT_TASK, referenced_tag=4711, ref_cmd_sn=missing) == 0
+    pair.exchange()
+    assert behind.status == 0
+    assert pair.connection.session.exp_cmd_sn == initiator.cmd_sn
+
+
+@pytest.mark.parametrize("distance", [-1, 0, 500])
+def test_a_number_outside_of_the_window_aborts_nothing(connect: Connect, distance: int) -> None:
+    pair = connect()
+    number = pair.initiator.cmd_sn + distance
+    assert _manage(pair, Function.ABORT_TASK, referenced_tag=4711, ref_cmd_sn=number) == 1
+
+
+def test_abort_task_set_reaches_its_own_session_only(connect: Connect) -> None:
+    one, two = _two(connect)
+    mine, theirs = _held(one), _held(two)
+    assert _manage(one, Function.ABORT_TASK_SET) == 0
+    for pair in (one, two):
+        pair.release()
+    assert (mine.status, theirs.status) == (None, 0)
+
+
+def test_abort_task_set_reaches_commands_that_came_early(connect: Connect) -> None:
+    pair = connect()
+    missing = pair.initiator.cmd_sn
+    pair.initiator.cmd_sn += 1
+    early = pair.initiator.command(TEST_UNIT_READY)
+    pair.exchange()
+    assert _manage(pair, Function.ABORT_TASK_SET) == 0
+    late, pair.initiator.cmd_sn = pair.initiator.cmd_sn, missing
+    first = pair.initiator.command(TEST_UNIT_READY)
+    pair.initiator.cmd_sn = late
+    pair.exchange()
+    assert (first.status, early.status) == (0, None)
+    assert pair.connection.session.exp_cmd_sn == late
+
+
+def test_clear_task_set_tells_others_by_an_attention(connect: Connect) -> None:
+    one, two = _two(connect)
+    mine, theirs = _held(one), _held(two)
+    assert _manage(one, Function.CLEAR_TASK_SET) == 0
+    for pair in (one, two):
+        pair.release()
+    assert (mine.status, theirs.status) == (None, None)
+    assert _attention(one) is None
+    assert _attention(two) == (6, 0x2F, 0x00)
+
+
+def test_clear_task_set_tells_others_by_status_where_tas_is_set(node: Node, connect: Connect) -> None:
+    one, two = _two(connect)
+    for target in node.targets.values():
+        target.device.units[0].mode.task_aborted_status = True
+    mine, theirs = _held(one), _held(two)
+    assert _manage(one, Function.CLEAR_TASK_SET) == 0
+    two.exchange()
+    assert (mine.status, theirs.status) == (None, 0x40)
+    for pair in (one, two):
+        pair.release()
+    assert theirs.status == 0x40
+    assert _attention(two) is None
+
+
+@pytest.mark.parametrize("function", [Function.LOGICAL_UNIT_RESET, Function.TARGET_WARM_RESET])
+def test_a_reset_aborts_everything_and_everybody_is_told(connect: Connect, function: int) -> None:
+    one, two = _two(connect)
+    mine, theirs = _held(one), _held(two)
+    assert _manage(one, function) == 0
+    for pair in (one, two):
+        pair.release()
+    assert (mine.status, theirs.status) == (None, None)
+    assert [_attention(pair) for pair in (one, two)] == [(6, 0x29, 0x03)] * 2
+
+
+def test_a_cold_reset_ends_every_session_after_its_answer(node: Node, connect: Connect) -> None:
+    one, two = _two(connect)
+    assert _manage(one, Function.TARGET_COLD_RESET) == 0
+    two.exchange()
+    assert not node.sessions
+    for pair in (one, two):
+        assert pair.connection.closed
+        told, _ = pair.initiator.received[-1]
+        assert isinstance(told, AsyncMessage)
+        assert told.event == 3
+
+
+@pytest.mark.parametrize("function", [9, 10, 11, 12])
+def test_functions_of_rfc_7144_want_its_protocol_level(connect: Connect, function: int) -> None:
+    assert _manage(connect(), function) == 255
+
+
+def test_a_task_can_be_asked_for(connect: Connect) -> None:
+    pair = connect(keys=LEVEL_2)
+    pair.hold = True
+    assert _manage(pair, Function.QUERY_TASK_SET) == 0
+    _held(pair)
+    itt = pair.initiator.last_itt
+    assert _manage(pair, Function.QUERY_TASK, referenced_tag=itt) == 7
+    assert _manage(pair, Function.QUERY_TASK, referenced_tag=itt + 99) == 0
+    assert _manage(pair, Function.QUERY_TASK_SET) == 7
+    assert _manage(pair, Function.QUERY_TASK_SET, lun=9) == 2
+
+
+def test_a_nexus_reset_is_told_to_its_own_nexus_only(connect: Connect) -> None:
+    one, two = _two(connect, keys=LEVEL_2)
+    mine, theirs = _held(one), _held(two)
+    assert _manage(one, Function.I_T_NEXUS_RESET) == 0
+    for pair in (one, two):
+        pair.release()
+    assert (mine.status, theirs.status) == (None, 0)
+    assert _manage(one, Function.QUERY_ASYNC_EVENT) == 7
+    assert _attention(one) == (6, 0x29, 0x07)
+    assert _manage(one, Function.QUERY_ASYNC_EVENT) == 0
+    assert _attention(two) is None
+
+
+@pytest.mark.parametrize(("function", "response"), [(Function.CLEAR_ACA, 5), (Function.TASK_REASSIGN, 4), (99, 255)])
+def test_what_is_not_done_is_said(connect: Connect, function: int, response: int) -> None:
+    assert _manage(connect(), function) == response
