@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ from labemu_nfs.io.state import load_secret
 from labemu_nfs.limits import DISK_THREADS, MAX_CONNECTIONS
 from labemu_nfs.mount import MOUNT_PROGRAM, Mount
 from labemu_nfs.nfs3.program import NFS_PROGRAM, nfs_program
+from labemu_nfs.nfs4.context import Context4
+from labemu_nfs.nfs4.ops.table import OPS
+from labemu_nfs.nfs4.program import nfs4_procedures
+from labemu_nfs.nfs4.state.service import NfsState
 from labemu_nfs.nlm.files import LockTable
 from labemu_nfs.nlm.nlm import NLM_PROGRAM
 from labemu_nfs.nlm.nsm import NSM_PROGRAM
@@ -43,7 +48,7 @@ class ServerStats:
     """What a server has done since it was started.
 
     Args:
-        calls: by program and procedure, `nfs.READ`.
+        calls: by program and procedure, `nfs.READ`; the operations of NFSv4's COMPOUNDs as `nfs4.READ`.
         bytes_read: that READ gave.
         bytes_written: that WRITE took.
         connections: open now, portmap's included.
@@ -94,7 +99,9 @@ class NfsServer:
         self._context = Context(self._exports, Handles(load_secret(state_dir)), os.urandom(8))
         self._mount = Mount(self._context)
         self._locking = Locking(self._context, self._addresses, state_dir, LockTable())
-        nfs = nfs_program(self._context)
+        self.state = NfsState(int.from_bytes(os.urandom(4), "big"), time.monotonic())
+        self._context4 = Context4(self._context, self.state, time.monotonic)
+        nfs = nfs_program(self._context, nfs4_procedures(self._context4, OPS))
         self._rpc = RpcServer((nfs, self._mount.program(), *self._locking.programs()))
         self._portmaps: list[RpcServer] = []
         self._ports: list[Listener | DatagramPort] = []
@@ -224,6 +231,7 @@ class NfsServer:
                     if count:
                         name = f"{program.name}.{procedure.name}"
                         calls[name] = calls.get(name, 0) + count
+        calls.update({f"nfs4.{name}": count for name, count in self._context4.operations.items()})
         return ServerStats(
             calls=calls,
             bytes_read=self._context.bytes_read,
@@ -249,7 +257,7 @@ def _check_address(text: str, *, allow_wildcard: bool) -> None:
 def _mappings(nfs: int, portmap: int) -> list[Mapping]:
     both = ("tcp", "udp")
     found = [Mapping(program=PORTMAP_PROGRAM, version=v, transport=t, port=portmap) for v in (2, 3, 4) for t in both]
-    found.append(Mapping(program=NFS_PROGRAM, version=3, transport="tcp", port=nfs))
+    found += [Mapping(program=NFS_PROGRAM, version=v, transport="tcp", port=nfs) for v in (3, 4)]
     found.append(Mapping(program=NLM_PROGRAM, version=4, transport="tcp", port=nfs))
     found += [Mapping(program=NSM_PROGRAM, version=1, transport=t, port=nfs) for t in both]
     found += [Mapping(program=MOUNT_PROGRAM, version=v, transport=t, port=nfs) for v in (1, 3) for t in both]

@@ -65,7 +65,10 @@ def _handler(context: Context, run: Run, failure: Failure) -> Handler:
     return handle
 
 
-def nfs_program(context: Context) -> Program:
-    """The NFS program over a context."""
+def nfs_program(context: Context, version4: tuple[Procedure, ...] = ()) -> Program:
+    """The NFS program over a context, with the procedures of version 4 too where they are given."""
     procedures = tuple(Procedure(name, _handler(context, run, fails), once) for name, run, fails, once in TABLE)
-    return Program(NFS_PROGRAM, "nfs", {3: (Procedure("NULL", null), *procedures)}, frozenset({"tcp"}))
+    versions = {3: (Procedure("NULL", null), *procedures)}
+    if version4:
+        versions[4] = version4
+    return Program(NFS_PROGRAM, "nfs", versions, frozenset({"tcp"}))

@@ -290,6 +290,10 @@ class Compound:
         return self._reply(status)
 
     def _suspend(self, op: Op, wait: Wait) -> Job:
+        rest = self._arguments
+        if self.index + 1 < self.count:  # the buffer that they came in is used again meanwhile
+            self._arguments = Decoder(memoryview(bytes(rest.view[rest.at :])))
+
         def finish(error: OSError | None) -> Body | Job:
             self.changed()
             try:
