@@ -21,7 +21,7 @@ from labemu_nfs.nfs4.types import decode_bitmap, encode_bitmap
 from labemu_nfs.rpc.program import Caller
 from labemu_nfs.rpc.server import RpcConnection, RpcServer
 from labemu_nfs.xdr import Decoder, opaque, u32
-from labemu_store.file import LocalFileStore, MemoryFileStore, Ownership
+from labemu_store.file import AttributeChange, LocalFileStore, MemoryFileStore, Ownership
 
 ANONYMOUS = bytes(16)
 AFTER_GRACE = 1000.0
@@ -238,6 +238,7 @@ class Client4:
         """A file, a directory, a symlink and a FIFO in /gold, made without OPEN."""
         gold = self.exports["/gold"].store
         own = gold.getattr(gold.root)
+        gold.setattr(gold.root, AttributeChange(mode=0o755))
         owner = Ownership(mode=0o644, uid=own.uid, gid=own.gid)
         file = gold.create(gold.root, b"file", owner)
         gold.write(file, 0, b"contents")
