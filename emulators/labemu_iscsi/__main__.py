@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.server import IscsiServer, ServerConfigError
+from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
 from labemu_store.block import open_block_store
 from labemu_store.errors import StoreConfigError
 
@@ -87,6 +88,20 @@ def _parser() -> argparse.ArgumentParser:
         help="ask for CHAP: the first line is user:secret, a second one the target's own user:secret for mutual CHAP",
     )
     parser.add_argument("--allow-wildcard", action="store_true", help="permit portals such as 0.0.0.0")
+    parser.add_argument(
+        "--ping-after",
+        type=float,
+        default=PING_AFTER,
+        metavar="SECONDS",
+        help=f"ask an initiator that was silent this long whether it is there; 0 never asks (default: {PING_AFTER:g})",
+    )
+    parser.add_argument(
+        "--ping-timeout",
+        type=float,
+        default=PING_TIMEOUT,
+        metavar="SECONDS",
+        help=f"drop it when it has not answered after this long (default: {PING_TIMEOUT:g})",
+    )
     parser.add_argument("--verbose", action="store_true", help="log logins and logouts to stderr")
     return parser
 
@@ -132,7 +147,12 @@ def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
 
 async def _serve(arguments: argparse.Namespace) -> None:
     credentials = _credentials(arguments.chap_file)
-    server = IscsiServer(arguments.portal, allow_wildcard=arguments.allow_wildcard)
+    server = IscsiServer(
+        arguments.portal,
+        allow_wildcard=arguments.allow_wildcard,
+        ping_after=arguments.ping_after,
+        ping_timeout=arguments.ping_timeout,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

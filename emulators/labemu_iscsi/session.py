@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from labemu_iscsi.limits import COMMAND_WINDOW
+from labemu_iscsi.limits import COMMAND_WINDOW, TIME2RETAIN
 from labemu_iscsi.pdu import AsyncEvent
 from labemu_iscsi.task import OpenR2t, Task
 from labemu_scsi.command import Response
@@ -113,7 +113,7 @@ class Parameters:
             pdus_in_order=negotiator.flag("DataPDUInOrder"),
             sequences_in_order=negotiator.flag("DataSequenceInOrder"),
             time2wait=negotiator.number("DefaultTime2Wait"),
-            time2retain=negotiator.number("DefaultTime2Retain"),
+            time2retain=min(negotiator.number("DefaultTime2Retain"), TIME2RETAIN),  # also when nobody spoke of it
             protocol_level=negotiator.number("iSCSIProtocolLevel"),
         )
 

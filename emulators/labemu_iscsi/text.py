@@ -41,6 +41,7 @@ class TextExchange:
         self._request = b""
         self._rest = b""
         self._ttt = NO_TAG
+        self._itt = NO_TAG
         self.negotiator: Negotiator | None = None
 
     def handle(self, request: TextRequest, data: bytes, session: Session, room: int) -> TextReply:
@@ -49,10 +50,15 @@ class TextExchange:
         Raises:
             InvalidField: it continues an exchange that there is not, or is malformed.
         """
-        if request.ttt != NO_TAG and request.ttt != self._ttt:
+        if request.ttt != NO_TAG and (request.ttt, request.itt) != (self._ttt, self._itt):  # RFC 7143 11.10.3
             raise InvalidField("no such text exchange")
         if request.ttt == NO_TAG:  # a new exchange resets the old one (RFC 7143 11.10.4)
             self._request, self._rest = b"", b""
+            self._itt = request.itt
+        if request.flags & _CONTINUE and request.flags & FINAL:  # RFC 7143 11.10.2
+            raise InvalidField("both C and F are set")
+        if self._rest and data:
+            raise InvalidField("new text before all of the answer was taken")
         self._request += data
         if len(self._request) > MAX_TEXT:
             raise InvalidField("too much text")
@@ -66,6 +72,9 @@ class TextExchange:
         if self._rest:
             self._ttt = session.new_ttt()
             return TextReply(flags=_CONTINUE, ttt=self._ttt, text=part)
+        if not request.flags & FINAL:  # RFC 7143 11.10.1: the initiator has more to say, so the answer does not end it
+            self._ttt = session.new_ttt()
+            return TextReply(flags=0, ttt=self._ttt, text=part)
         self._ttt = NO_TAG
         return TextReply(flags=FINAL, text=part)
 

@@ -79,6 +79,14 @@ class SocketConnection:
         self.engine.check_deadline(self._loop.time())
         self._work()
 
+    def check_silence(self) -> None:
+        """Ask an initiator that says nothing whether it is there, and give it up when it does not answer."""
+        if self.frozen:
+            return  # an ordered fault keeps us from hearing it
+        self.target.check_deadline(self._loop.time())
+        if self.target.pending or self.target.closed:
+            self._wake()
+
     def _wake(self) -> None:
         """Deferred responses of one turn of the loop leave together."""
         if not self._woken and self._open:

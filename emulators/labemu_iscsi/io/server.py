@@ -20,7 +20,8 @@ from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.connection import SocketConnection
 from labemu_iscsi.io.executor import WorkExecutor
 from labemu_iscsi.io.faults import IscsiFaults
-from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME
+from labemu_iscsi.io.patrol import Patrol
+from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME, PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.node import Node
 from labemu_iscsi.session import Target
 from labemu_scsi.unit import LogicalUnit
@@ -65,15 +66,27 @@ class IscsiServer:
     Args:
         portals: addresses (numeric) and ports to listen at; port 0 takes a free one.
         allow_wildcard: permit 0.0.0.0 and ::, which would serve every network of the machine.
+        ping_after: seconds that an initiator may be silent until it is asked whether it is there; 0 never asks.
+        ping_timeout: seconds that it then has to answer; a dead one's sessions and reservations are let go.
     """
 
-    def __init__(self, portals: Sequence[tuple[str, int]], *, allow_wildcard: bool = False) -> None:
+    def __init__(
+        self,
+        portals: Sequence[tuple[str, int]],
+        *,
+        allow_wildcard: bool = False,
+        ping_after: float = PING_AFTER,
+        ping_timeout: float = PING_TIMEOUT,
+    ) -> None:
         for host, _ in portals:
             _check_portal(host, allow_wildcard=allow_wildcard)
         self._requested = list(portals)
         self._listeners: list[socket.socket] = []
         self._connections: set[SocketConnection] = set()
         self._node = Node(entropy=secrets.token_bytes)
+        self._node.ping_after = ping_after
+        self._node.ping_timeout = ping_timeout
+        self._patrol: Patrol | None = None
         self._executor: WorkExecutor | None = None
         self.faults = IscsiFaults(self._node, lambda: self._connections)
 
@@ -105,10 +118,16 @@ class IscsiServer:
         self._node.portals = [_format(host, port) for host, port in self.portals]
         for listener in self._listeners:
             loop.add_reader(listener, self._accept, listener)
+        if self._node.ping_after:
+            interval = min(self._node.ping_after, self._node.ping_timeout) / 4
+            self._patrol = Patrol(loop, self._connections, interval)
 
     async def close(self) -> None:
         """Stop listening, end the connections, finish what is under way, and close every unit's store."""
         loop = asyncio.get_running_loop()
+        if self._patrol is not None:
+            self._patrol.stop()
+            self._patrol = None
         for listener in self._listeners:
             loop.remove_reader(listener)
             listener.close()

@@ -9,7 +9,7 @@ import pytest
 
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.connection import Phase, TargetConnection
-from labemu_iscsi.limits import LOGIN_TIMEOUT
+from labemu_iscsi.limits import LOGIN_TIMEOUT, MAX_LOGIN_EXCHANGES, MAX_TEXT
 from labemu_iscsi.negotiation import format_text, parse_text
 from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import LoginRequest, LoginResponse, TextRequest, TextResponse
@@ -176,3 +176,139 @@ def test_a_long_list_of_targets_comes_in_pieces(node: Node, connect: Connect) ->
         pair.initiator.cmd_sn += 1
         pair.exchange()
     assert text.count(b"TargetName=") == 201
+
+
+def test_a_long_answer_comes_in_pieces(node: Node) -> None:
+    connection = TargetConnection(node)
+    keys = [(f"X-{number:061}", "1") for number in range(200)]
+    text = format_text([*NAMES, *keys])
+    parts = [text[at : at + 8000] for at in range(0, len(text), 8000)]
+    answer = b""
+    flags = 0x44
+    for part in parts:
+        flags = 0x87 if part is parts[-1] else 0x44
+        wire = _raw(connection, flags, part)
+    while wire[1] & 0x40:
+        assert wire[1] & 0x80 == 0
+        answer += wire[48 : 48 + int.from_bytes(wire[5:8], "big")]
+        wire = _raw(connection, flags, b"")
+    answer += wire[48 : 48 + int.from_bytes(wire[5:8], "big")]
+    assert wire[1] == 0x87
+    assert answer.count(b"=NotUnderstood\0") == 200
+    assert connection.phase is Phase.FULL_FEATURE
+
+
+def _raw(connection: TargetConnection, flags: int, text: bytes) -> bytes:
+    request = LoginRequest(immediate=True, flags=flags, lun=b"\x80\0\0\0\0\x01\0\0", itt=9, cmd_sn=7)
+    connection.receive_data(request.encode(text))
+    wire = b"".join(map(bytes, connection.data_to_send()))
+    assert int.from_bytes(wire[5:8], "big") <= 8192
+    return wire
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        ((0x81, NAMES), (0x83, []), (2, 11)),  # back into the security stage
+        ((0x00, NAMES), (0x87, []), (2, 11)),  # into another stage without a transition
+        ((0x04, [*NAMES, ("MaxBurstLength", "1024")]), (0x87, [("MaxBurstLength", "2048")]), (2, 0)),
+        ((0x00, [*NAMES, ("AuthMethod", "None")]), (0x81, [("AuthMethod", "None")]), (2, 1)),
+        ((0x44, NAMES), (0x03, []), (2, 11)),  # the stage changes within one text
+    ],
+)
+def test_a_second_request_that_does_not_fit_the_first_is_refused(
+    node: Node, first: tuple[int, Any], second: tuple[int, Any], status: tuple[int, int]
+) -> None:
+    connection = TargetConnection(node)
+    _say(connection, *first)
+    response, _ = _say(connection, *second)
+    assert (response.status_class, response.status_detail) == status
+    assert connection.closed
+
+
+@pytest.mark.parametrize("fields", [{"cid": 3}, {"itt": 4}, {"lun": b"\x80\0\0\0\0\x02\0\0"}])
+def test_tags_do_not_change_within_a_login(node: Node, fields: dict[str, Any]) -> None:
+    connection = TargetConnection(node)
+    _say(connection, 0x04, NAMES)
+    response, _ = _say(connection, 0x87, [], **fields)
+    assert (response.status_class, response.status_detail) == (2, 11)
+
+
+def test_a_login_without_an_end_is_ended(node: Node) -> None:
+    connection = TargetConnection(node)
+    _say(connection, 0x04, NAMES)
+    for _ in range(MAX_LOGIN_EXCHANGES):
+        if not connection.closed:
+            _say(connection, 0x04, [])
+    assert connection.error == "the login does not end"
+
+
+def test_text_without_an_end_is_ended(node: Node) -> None:
+    connection = TargetConnection(node)
+    for _ in range(MAX_TEXT // 8000 + 1):
+        if not connection.closed:
+            _raw(connection, 0x44, b"a" * 8000)
+    assert connection.error == "too much login text"
+
+
+def test_where_no_target_is_named_only_discovery_is_done(connect: Connect) -> None:
+    pair = connect(target="", login=False)
+    pair.initiator.login()
+    pair.exchange()
+    pair.initiator.command(b"\0")
+    pair.exchange()
+    reject, _ = pair.initiator.received[-1]
+    assert reject.reason == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        (TARGET, [("TargetName", TARGET), ("TargetAddress", "10.0.0.1:3260,1")]),
+        ("", [("TargetName", TARGET), ("TargetAddress", "10.0.0.1:3260,1")]),
+        ("iqn.2026-11.lab:none", []),
+        ("All", [("SendTargets", "Reject")]),  # appendix C: in discovery sessions only
+    ],
+)
+def test_sendtargets_in_a_normal_session(connect: Connect, value: str, answer: list[tuple[str, str]]) -> None:
+    pair = connect()
+    pair.initiator.text({"SendTargets": value})
+    pair.exchange()
+    assert parse_text(pair.initiator.received[-1][1]) == answer
+
+
+def test_a_text_exchange_goes_on_as_long_as_the_initiator_has_more(connect: Connect) -> None:
+    pair = connect()
+    initiator = pair.initiator
+    initiator.send(TextRequest(flags=0, itt=50, cmd_sn=initiator._next_cmd_sn()), b"MaxRecvDataSegmentLength=512\0")
+    pair.exchange()
+    response, _ = initiator.received[-1]
+    assert (response.flags, pair.connection.sender.max_data) == (0, 512)
+    initiator.send(TextRequest(itt=50, ttt=response.ttt, cmd_sn=initiator._next_cmd_sn()), b"SendTargets=\0")
+    pair.exchange()
+    response, data = initiator.received[-1]
+    assert response.flags == 0x80
+    assert b"TargetName=" in data
+
+
+@pytest.mark.parametrize("fields", [{"ttt": 4711}, {"flags": 0xC0}])
+def test_a_text_request_that_cannot_be_is_rejected(connect: Connect, fields: dict[str, int]) -> None:
+    pair = connect()
+    pair.initiator.send(TextRequest(itt=50, cmd_sn=pair.initiator._next_cmd_sn(), **fields))
+    pair.exchange()
+    reject, _ = pair.initiator.received[-1]
+    assert reject.reason == 9
+    assert not pair.connection.closed
+
+
+def test_text_without_an_end_is_rejected_in_full_feature_phase(connect: Connect) -> None:
+    pair = connect()
+    initiator = pair.initiator
+    ttt = 0xFFFFFFFF
+    for _ in range(MAX_TEXT // 8000 + 1):
+        request = TextRequest(flags=0x40, itt=50, ttt=ttt, cmd_sn=initiator._next_cmd_sn())
+        initiator.send(request, b"a" * 8000)
+        pair.exchange()
+        response, _ = initiator.received[-1]
+        ttt = getattr(response, "ttt", ttt)
+    assert response.reason == 9
