@@ -136,7 +136,7 @@ class SocketConnection:
     def _handle(self) -> None:
         events, engine, handle = self._events, self.engine, self._service.handle
         while events:
-            if engine.pending > OUTPUT_HIGH_WATER and not self._send():
+            if engine.pending > OUTPUT_HIGH_WATER and not (self._send() and self._open):
                 break
             event = events.popleft()
             handle(event)
