@@ -8,7 +8,7 @@ handles stay good across restarts. An export of `/` is the root itself; an expor
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EINVAL, ENOENT, EROFS, ESTALE
+from errno import EINVAL, ENODATA, ENOENT, EROFS, ESTALE
 from hashlib import blake2b
 from typing import NoReturn
 
@@ -23,6 +23,7 @@ from labemu_store.file.types import (
     Key,
     Ownership,
     Space,
+    XattrMode,
 )
 
 _KEY_SIZE = 16
@@ -177,6 +178,42 @@ class PseudoStore:
         _refuse()
 
     def rename(self, directory: Key, name: bytes, to_directory: Key, to_name: bytes) -> None:
+        """As of FileStore: refused."""
+        _refuse()
+
+    def seek(self, node: Key, offset: int, *, data: bool) -> int:
+        """As of FileStore: there is no file."""
+        raise OSError(EINVAL, "not a file")
+
+    def allocate(self, node: Key, offset: int, size: int) -> None:
+        """As of FileStore: refused."""
+        _refuse()
+
+    def deallocate(self, node: Key, offset: int, size: int) -> None:
+        """As of FileStore: refused."""
+        _refuse()
+
+    def copy(self, node: Key, offset: int, to: Key, to_offset: int, size: int) -> Callable[[], int]:
+        """As of FileStore: refused."""
+        _refuse()
+
+    def clone(self, node: Key, offset: int, to: Key, to_offset: int, size: int) -> None:
+        """As of FileStore: refused."""
+        _refuse()
+
+    def getxattr(self, node: Key, name: bytes) -> bytes:
+        """As of FileStore: there is none."""
+        raise OSError(ENODATA, "no such attribute")
+
+    def setxattr(self, node: Key, name: bytes, value: Buffer, mode: XattrMode) -> None:
+        """As of FileStore: refused."""
+        _refuse()
+
+    def listxattr(self, node: Key) -> list[bytes]:
+        """As of FileStore: there is none."""
+        return []
+
+    def removexattr(self, node: Key, name: bytes) -> None:
         """As of FileStore: refused."""
         _refuse()
 

@@ -10,9 +10,24 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Callable
-from errno import EEXIST, EFBIG, EINVAL, EISDIR, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, ESTALE
+from errno import (
+    E2BIG,
+    EEXIST,
+    EFBIG,
+    EINVAL,
+    EISDIR,
+    ENODATA,
+    ENOENT,
+    ENOSPC,
+    ENOTDIR,
+    ENOTEMPTY,
+    ENXIO,
+    EPERM,
+    ESTALE,
+)
 from os import strerror, urandom
 
+from labemu_store.file.memory_node import MemoryNode
 from labemu_store.file.protocol import Buffer
 from labemu_store.file.types import (
     MAX_OFFSET,
@@ -25,6 +40,7 @@ from labemu_store.file.types import (
     Now,
     Ownership,
     Space,
+    XattrMode,
 )
 
 PAGE = 65536
@@ -41,55 +57,11 @@ def _error(code: int) -> OSError:
     return OSError(code, strerror(code))
 
 
-class _Node:
-    """One node; `entries` and `cookies` matter for directories, `pages` for files, `target` for symlinks."""
-
-    __slots__ = (
-        "_ctime", "atime", "change", "cookies", "device", "entries", "gid", "key", "kind", "links", "mode", "mtime", "names",
-        "next_cookie", "number", "pages", "parent", "size", "target", "uid",
-    )  # fmt: skip
-
-    def __init__(self, prefix: bytes, number: int, kind: FileKind, owner: Ownership, now: int) -> None:
-        self.key = prefix + number.to_bytes(8, "big")
-        self.number = number
-        self.kind = kind
-        self.mode, self.uid, self.gid = owner.mode, owner.uid, owner.gid
-        self.links = 2 if kind is FileKind.DIRECTORY else 1
-        self.size = 0
-        self.device = (0, 0)
-        self.change = 0
-        self.atime = self.mtime = self.ctime = now
-        self.entries: dict[bytes, tuple[int, _Node]] = {}
-        self.names: dict[int, bytes] = {}
-        self.cookies: list[int] = []
-        self.next_cookie = 3  # 1 and 2 are those of . and ..
-        self.parent = self
-        self.pages: dict[int, bytearray] = {}
-        self.target = b""
-
-    @property
-    def ctime(self) -> int:
-        """When it was last changed; every change sets it, which is what `change` counts."""
-        return self._ctime
-
-    @ctime.setter
-    def ctime(self, now: int) -> None:
-        self._ctime = now
-        self.change += 1
-
-    def put(self, name: bytes, node: _Node) -> None:
-        cookie = self.next_cookie
-        self.next_cookie += 1
-        self.entries[name] = (cookie, node)
-        self.names[cookie] = name
-        self.cookies.append(cookie)
-
-    def take(self, name: bytes) -> _Node:
-        cookie, node = self.entries.pop(name)
-        del self.names[cookie]
-        if len(self.cookies) > 2 * len(self.names) + 16:
-            self.cookies = list(self.names)
-        return node
+def _check_range(offset: int, size: int) -> None:
+    if size < 1:
+        raise _error(EINVAL)
+    if offset + size > MAX_OFFSET:
+        raise _error(EFBIG)
 
 
 class MemoryFileStore:
@@ -104,12 +76,12 @@ class MemoryFileStore:
         self._clock = clock
         self._capacity = capacity
         self._used = 0
-        self._nodes: dict[Key, _Node] = {}
+        self._nodes: dict[Key, MemoryNode] = {}
         self._prefix = urandom(8)
         self._last = 0
         self._root = self._new(FileKind.DIRECTORY, Ownership(mode=0o755, uid=0, gid=0))
         self._capabilities = Capabilities(
-            hard_links=True, symlinks=True, ownership=True, special_files=True, persistent_keys=False
+            hard_links=True, symlinks=True, ownership=True, special_files=True, xattrs=True, persistent_keys=False
         )
 
     @property
@@ -124,25 +96,25 @@ class MemoryFileStore:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def _new(self, kind: FileKind, owner: Ownership) -> _Node:
+    def _new(self, kind: FileKind, owner: Ownership) -> MemoryNode:
         self._last += 1
-        node = _Node(self._prefix, self._last, kind, owner, self._clock())
+        node = MemoryNode(self._prefix, self._last, kind, owner, self._clock())
         self._nodes[node.key] = node
         return node
 
-    def _node(self, key: Key) -> _Node:
+    def _node(self, key: Key) -> MemoryNode:
         node = self._nodes.get(key)
         if node is None:
             raise _error(ESTALE)
         return node
 
-    def _directory(self, key: Key) -> _Node:
+    def _directory(self, key: Key) -> MemoryNode:
         node = self._node(key)
         if node.kind is not FileKind.DIRECTORY:
             raise _error(ENOTDIR)
         return node
 
-    def _file(self, key: Key) -> _Node:
+    def _file(self, key: Key) -> MemoryNode:
         node = self._node(key)
         if node.kind is not FileKind.REGULAR:
             raise _error(EISDIR if node.kind is FileKind.DIRECTORY else EINVAL)
@@ -174,7 +146,7 @@ class MemoryFileStore:
             it.mtime = now if isinstance(change.mtime, Now) else change.mtime
         it.ctime = now
 
-    def _resize(self, it: _Node, size: int) -> None:
+    def _resize(self, it: MemoryNode, size: int) -> None:
         if size > MAX_OFFSET:
             raise _error(EFBIG)
         if size < it.size:
@@ -222,7 +194,7 @@ class MemoryFileStore:
         it.mtime = it.ctime = self._clock()
         return done
 
-    def _page(self, it: _Node, number: int) -> bytearray:
+    def _page(self, it: MemoryNode, number: int) -> bytearray:
         page = it.pages.get(number)
         if page is None:
             if self._used + PAGE > self._capacity:
@@ -234,6 +206,100 @@ class MemoryFileStore:
     def sync(self, node: Key) -> Callable[[], None]:
         self._node(node)
         return _nothing
+
+    # -- holes, copies, extended attributes ----------------------------------------------------------------------------
+
+    def seek(self, node: Key, offset: int, *, data: bool) -> int:
+        it = self._file(node)
+        if offset >= it.size:
+            raise _error(ENXIO)
+        number = offset // PAGE
+        if data:
+            number = min((page for page in it.pages if page >= number), default=-1)
+            if number < 0:
+                raise _error(ENXIO)
+        else:
+            while number in it.pages:
+                number += 1
+        return min(max(offset, number * PAGE), it.size)
+
+    def allocate(self, node: Key, offset: int, size: int) -> None:
+        it = self._file(node)
+        _check_range(offset, size)
+        first, last = offset // PAGE, (offset + size - 1) // PAGE
+        missing = last + 1 - first - sum(first <= number <= last for number in it.pages)
+        if self._used + missing * PAGE > self._capacity:
+            raise _error(ENOSPC)
+        for number in range(first, last + 1):
+            self._page(it, number)
+        it.size = max(it.size, offset + size)
+        it.mtime = it.ctime = self._clock()
+
+    def deallocate(self, node: Key, offset: int, size: int) -> None:
+        it = self._file(node)
+        size = min(size, MAX_OFFSET - offset)
+        _check_range(offset, size)
+        end = offset + size
+        for number in [number for number in it.pages if number * PAGE < end and (number + 1) * PAGE > offset]:
+            start, stop = max(offset - number * PAGE, 0), min(end - number * PAGE, PAGE)
+            if stop - start == PAGE:
+                del it.pages[number]
+                self._used -= PAGE
+            else:
+                it.pages[number][start:stop] = bytes(stop - start)
+        it.mtime = it.ctime = self._clock()
+
+    def copy(self, node: Key, offset: int, to: Key, to_offset: int, size: int) -> Callable[[], int]:
+        size = min(size, max(0, self._file(node).size - offset))
+        if size:
+            self._copy(self._file(node), offset, self._file(to), to_offset, size)
+        return lambda: size
+
+    def clone(self, node: Key, offset: int, to: Key, to_offset: int, size: int) -> None:
+        end = self._file(node).size
+        if offset + size > end:
+            raise _error(EINVAL)
+        if offset < end:
+            self._copy(self._file(node), offset, self._file(to), to_offset, size or end - offset)
+
+    def _copy(self, it: MemoryNode, offset: int, to: MemoryNode, to_offset: int, size: int) -> None:
+        """Copy what is in pages, and leave holes where there are holes."""
+        _check_range(max(offset, to_offset), size)
+        if it is to and abs(offset - to_offset) < size:
+            raise _error(EINVAL)
+        self.deallocate(to.key, to_offset, size)
+        for number in sorted(it.pages):
+            start, stop = max(number * PAGE, offset), min((number + 1) * PAGE, offset + size)
+            if start < stop:
+                data = bytes(it.pages[number][start - number * PAGE : stop - number * PAGE])
+                self.write(to.key, to_offset + start - offset, data)
+        to.size = max(to.size, to_offset + size)
+
+    def getxattr(self, node: Key, name: bytes) -> bytes:
+        value = self._node(node).xattrs.get(name)
+        if value is None:
+            raise _error(ENODATA)
+        return value
+
+    def setxattr(self, node: Key, name: bytes, value: Buffer, mode: XattrMode) -> None:
+        it = self._node(node)
+        if mode is XattrMode.CREATE and name in it.xattrs:
+            raise _error(EEXIST)
+        if mode is XattrMode.REPLACE and name not in it.xattrs:
+            raise _error(ENODATA)
+        if len(value) > PAGE:
+            raise _error(E2BIG)
+        it.xattrs[name] = bytes(value)
+        it.ctime = self._clock()
+
+    def listxattr(self, node: Key) -> list[bytes]:
+        return list(self._node(node).xattrs)
+
+    def removexattr(self, node: Key, name: bytes) -> None:
+        it = self._node(node)
+        if it.xattrs.pop(name, None) is None:
+            raise _error(ENODATA)
+        it.ctime = self._clock()
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -279,7 +345,7 @@ class MemoryFileStore:
             size -= len(name) + _ENTRY_BYTES
         return entries, True
 
-    def _add(self, directory: Key, name: bytes, kind: FileKind, owner: Ownership) -> _Node:
+    def _add(self, directory: Key, name: bytes, kind: FileKind, owner: Ownership) -> MemoryNode:
         above = self._directory(directory)
         if not above.links:
             raise _error(ESTALE)
@@ -337,7 +403,7 @@ class MemoryFileStore:
         del self._nodes[victim.key]
         above.mtime = above.ctime = self._clock()
 
-    def _dropped(self, it: _Node) -> None:
+    def _dropped(self, it: MemoryNode) -> None:
         it.links -= 1
         it.ctime = self._clock()
         if not it.links:
@@ -363,7 +429,7 @@ class MemoryFileStore:
         it.ctime = source.mtime = source.ctime = target.mtime = target.ctime = self._clock()
 
     @staticmethod
-    def _require_not_below(at: _Node, moved: _Node) -> None:
+    def _require_not_below(at: MemoryNode, moved: MemoryNode) -> None:
         while True:
             if at is moved:
                 raise _error(EINVAL)
@@ -371,7 +437,7 @@ class MemoryFileStore:
                 return
             at = at.parent
 
-    def _clear_way(self, it: _Node, victim: _Node, directory: Key, name: bytes) -> None:
+    def _clear_way(self, it: MemoryNode, victim: MemoryNode, directory: Key, name: bytes) -> None:
         if victim.kind is FileKind.DIRECTORY:
             if it.kind is not FileKind.DIRECTORY:
                 raise _error(EISDIR)

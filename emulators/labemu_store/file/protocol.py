@@ -1,4 +1,4 @@
-"""What every file store offers, in four protocols with one reason each.
+"""What every file store offers, in protocols with one reason each.
 
 Rules: no method checks permissions (labemu_store.file.access does, with the caller's identity, which a store does not know);
 every method raises OSError and nothing else; none of them follows a symlink; names are single components, without a slash.
@@ -19,6 +19,7 @@ from labemu_store.file.types import (
     Key,
     Ownership,
     Space,
+    XattrMode,
 )
 
 Buffer = bytes | bytearray | memoryview
@@ -100,6 +101,47 @@ class NameStore(Protocol):
         """Move a name, replacing what is there, atomically. Raises what the system call of that name does."""
 
 
+class SparseStore(Protocol):
+    """Where the bytes of files are and where none are, and copies that need not pass through the caller.
+
+    `offset` and `size` count bytes; `size` is at least 1, and nothing reaches beyond MAX_OFFSET (EINVAL, EFBIG).
+    """
+
+    def seek(self, node: Key, offset: int, *, data: bool) -> int:
+        """The first place from `offset` on that is in data, or in a hole, as the end of the file is. Raises ENXIO where there is none."""
+
+    def allocate(self, node: Key, offset: int, size: int) -> None:
+        """Make sure that writing these bytes will find room; the file grows to hold them. Raises ENOSPC, EOPNOTSUPP."""
+
+    def deallocate(self, node: Key, offset: int, size: int) -> None:
+        """Make these bytes zero and give their room back; the file's size stays. Raises EOPNOTSUPP."""
+
+    def copy(self, node: Key, offset: int, to: Key, to_offset: int, size: int) -> Callable[[], int]:
+        """What to call, in any thread and exactly once, to copy bytes of one file to another or the same.
+
+        It returns how many were copied, fewer only at the end of the source, and raises OSError.
+        """
+
+    def clone(self, node: Key, offset: int, to: Key, to_offset: int, size: int) -> None:
+        """Have the files share these bytes until one of them is written; `size` 0 is to the end. Raises EOPNOTSUPP, EINVAL, EXDEV."""
+
+
+class XattrStore(Protocol):
+    """Extended attributes of users, by names without a prefix. Each method raises EOPNOTSUPP where they cannot be kept."""
+
+    def getxattr(self, node: Key, name: bytes) -> bytes:
+        """A value. Raises ENODATA."""
+
+    def setxattr(self, node: Key, name: bytes, value: Buffer, mode: XattrMode) -> None:
+        """Set a value. Raises EEXIST, ENODATA as the mode says, ENOSPC, E2BIG."""
+
+    def listxattr(self, node: Key) -> list[bytes]:
+        """The names, in no order but a lasting one."""
+
+    def removexattr(self, node: Key, name: bytes) -> None:
+        """Take one away. Raises ENODATA."""
+
+
 @runtime_checkable
 class PathStore(Protocol):
     """A store that can tell where a node is; not every one can, and nothing but faults and messages should want to know."""
@@ -108,7 +150,7 @@ class PathStore(Protocol):
         """One of the node's paths below the root, `a/b`; empty for the root and where there is none. Raises ESTALE."""
 
 
-class FileStore(NodeStore, DataStore, NameStore, Protocol):
+class FileStore(NodeStore, DataStore, NameStore, SparseStore, XattrStore, Protocol):
     """A POSIX-shaped file system with stated capabilities."""
 
     @property

@@ -93,6 +93,14 @@ class Ownership:
     gid: int
 
 
+class XattrMode(IntEnum):
+    """How to set an extended attribute; the numbers are those of setxattr_option4 (RFC 8276 8.4.2)."""
+
+    EITHER = 0
+    CREATE = 1
+    REPLACE = 2
+
+
 class DirectoryEntry(NamedTuple):
     """One name in a directory; a listing goes on after it when given its cookie (64 bits, never 0)."""
 

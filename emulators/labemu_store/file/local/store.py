@@ -19,6 +19,7 @@ from pathlib import Path
 from labemu_store.file.local.descriptors import DEFAULT_LIMIT, Descriptors, Node
 from labemu_store.file.local.directory import list_directory
 from labemu_store.file.local.keys import OPEN_PATH, choose_keys, stale
+from labemu_store.file.local.sparse import LocalSparse, has_xattrs
 from labemu_store.file.protocol import Buffer
 from labemu_store.file.types import (
     MAX_OFFSET,
@@ -83,7 +84,7 @@ def check_name(name: bytes) -> None:
         raise OSError(EINVAL, "not a file's name")
 
 
-class LocalFileStore:
+class LocalFileStore(LocalSparse):
     """A FileStore over a directory of this machine.
 
     Args:
@@ -110,6 +111,7 @@ class LocalFileStore:
             symlinks=True,
             ownership=self._privileged,
             special_files=self._privileged,
+            xattrs=has_xattrs(self._root_descriptor),
             persistent_keys=self._keys.persistent,
             max_name=os.pathconf(self._path, "PC_NAME_MAX"),
             max_links=_bound(os.pathconf(self._path, "PC_LINK_MAX")),

@@ -10,6 +10,10 @@ import os
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+FALLOC_KEEP_SIZE = 0x1
+FALLOC_PUNCH_HOLE = 0x2
 
 AT_EMPTY_PATH = 0x1000
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -71,3 +75,9 @@ def inode_and_birth(directory: int, name: bytes) -> tuple[int, int]:
         raise _fail()
     mask, inode, seconds, nanoseconds = _STATX_MASK_INO_BTIME.unpack_from(buffer)
     return inode, seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else 0
+
+
+def fallocate(descriptor: int, mode: int, offset: int, size: int) -> None:
+    """Take or give back the space of some bytes (fallocate(2))."""
+    if _libc.fallocate(descriptor, mode, offset, size):
+        raise _fail()
