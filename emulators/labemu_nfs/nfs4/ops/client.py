@@ -144,7 +144,7 @@ def reclaim_complete(compound: Compound, arguments: Decoder) -> bytes:
     return b""
 
 
-ROWS = (
+OPS: tuple[Op, ...] = (
     Op(Number.SETCLIENTID, setclientid, (V40,), once=True),
     Op(Number.SETCLIENTID_CONFIRM, setclientid_confirm, (V40,), once=True),
     Op(Number.RENEW, renew, (V40,)),

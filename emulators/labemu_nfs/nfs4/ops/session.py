@@ -206,7 +206,7 @@ def set_ssv(compound: Compound, arguments: Decoder) -> bytes:
     raise Nfs4Error(Status.INVAL)
 
 
-ROWS = (
+OPS: tuple[Op, ...] = (
     Op(Number.CREATE_SESSION, create_session, FROM_41, sessionless=True, once=True),
     Op(Number.SEQUENCE, sequence, FROM_41),
     Op(Number.BIND_CONN_TO_SESSION, bind_conn_to_session, FROM_41, sessionless=True, once=True),

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Protocol
 
-from labemu_nfs.nfs4.compound import Compound
+from labemu_nfs.nfs4.compound import Compound, Wait
 from labemu_nfs.nfs4.node import Node
 from labemu_nfs.nfs4.state.model import Client, Principal
 from labemu_nfs.nfs4.state.owners import Answer, Sequence
 from labemu_nfs.nfs4.state.service import NfsState
 from labemu_nfs.nfs4.status import Nfs4Error, Status, status_of
-from labemu_nfs.xdr import Decoder
+from labemu_nfs.rpc.message import Body
+from labemu_nfs.xdr import Decoder, XdrError
 
 
 def state_of(compound: Compound) -> NfsState:
@@ -58,7 +59,9 @@ def fingerprint(arguments: Decoder, begin: int) -> bytes:
     return blake2b(arguments.view[begin : arguments.at], digest_size=16).digest()
 
 
-def sequenced(compound: Compound, owner: Sequenced, seqid: int, request: bytes, run: Callable[[], bytes]) -> bytes:
+def sequenced(
+    compound: Compound, owner: Sequenced, seqid: int, request: bytes, run: Callable[[], bytes | Wait]
+) -> bytes | Wait:
     """Do an operation of 4.0 that has a seqid, exactly once (RFC 7530 9.1.7); in 4.1 the session has seen to that.
 
     Args:
@@ -76,17 +79,39 @@ def sequenced(compound: Compound, owner: Sequenced, seqid: int, request: bytes, 
     again = owner.sequence.begin(seqid, request)
     if again is not None:
         return replayed(compound, again)
+    result = _ended(compound, owner, seqid, request, run)
+    if isinstance(result, bytes):
+        return result
+    wait = result
+
+    def finish(error: OSError | None) -> bytes | Body:
+        done = _ended(compound, owner, seqid, request, lambda: _joined(wait.finish(error)))
+        assert isinstance(done, bytes)
+        return done
+
+    return Wait(wait.run, finish)
+
+
+def _joined(result: bytes | Body) -> bytes:
+    return result if isinstance(result, bytes) else b"".join(result)
+
+
+def _ended(
+    compound: Compound, owner: Sequenced, seqid: int, request: bytes, run: Callable[[], bytes | Wait]
+) -> bytes | Wait:
+    """Run, and remember the answer where there is one already."""
     try:
-        body = run()
-    except OSError as error:
-        failure = Nfs4Error(status_of(error))
-    except Nfs4Error as error:
-        failure = error
-    else:
-        owner.sequence.end(seqid, Status.OK, Answer(Status.OK, request, body, compound.current))
-        return body
-    owner.sequence.end(seqid, failure.status, Answer(failure.status, request, failure.body))
-    raise failure
+        result = run()
+    except XdrError:
+        owner.sequence.end(seqid, Status.BADXDR, Answer(Status.BADXDR, request, b""))
+        raise
+    except (OSError, Nfs4Error) as error:
+        failure = error if isinstance(error, Nfs4Error) else Nfs4Error(status_of(error))
+        owner.sequence.end(seqid, failure.status, Answer(failure.status, request, failure.body))
+        raise failure from None
+    if isinstance(result, bytes):
+        owner.sequence.end(seqid, Status.OK, Answer(Status.OK, request, result, compound.current))
+    return result
 
 
 def replayed(compound: Compound, again: Answer) -> bytes:

@@ -98,8 +98,13 @@ class Delegations:
         state = self._core.files.get(file)
         return next((each for each in state.delegations if each.client is client), None) if state else None
 
-    def purge(self, client: Client) -> None:
-        """DELEGPURGE: the client will reclaim none (RFC 8881 18.5); none is kept for it across its own restart anyway."""
+    def grant_alone(self, client: Client, file: FileId, *, write: bool, now: float) -> Delegation | None:
+        """As `grant`, without an open of the client's."""
+        state = self._core.file_state(file)
+        granted = self.grant(client, state, write=write, now=now)
+        if granted is None and state.idle:
+            del self._core.files[file]
+        return granted
 
     def attributes(self, file: FileId, client: Client | None, now: float) -> tuple[int, int] | None:
         """What the holder of a write delegation says of change and size (RFC 8881 10.4.3), where there is one.

@@ -47,11 +47,12 @@ class Answer(NamedTuple):
 class Sequence:
     """The seqid of an owner. `None` until its first request."""
 
-    __slots__ = ("answer", "seqid")
+    __slots__ = ("answer", "busy", "seqid")
 
     def __init__(self) -> None:
         self.seqid: int | None = None
         self.answer: Answer | None = None
+        self.busy = False
 
     def begin(self, seqid: int, request: bytes) -> Answer | None:
         """A request has come.
@@ -60,16 +61,24 @@ class Sequence:
             the answer where it is the last request again; None where it is a new one, which `end` must follow.
 
         Raises:
-            Nfs4Error: BAD_SEQID.
+            Nfs4Error: BAD_SEQID; RESOURCE, which does not count, while one is worked on.
         """
+        if self.busy:
+            raise Nfs4Error(Status.RESOURCE)
         if self.seqid is None or seqid == self.seqid + 1 & _U32:
+            self.busy = True
             return None
-        if seqid == self.seqid and self.answer is not None and self.answer.request == request:
+        if self.is_last(seqid, request):
             return self.answer
         raise Nfs4Error(Status.BAD_SEQID)
 
+    def is_last(self, seqid: int, request: bytes) -> bool:
+        """Whether it is the last request again."""
+        return seqid == self.seqid and self.answer is not None and self.answer.request == request
+
     def end(self, seqid: int, status: int, answer: Answer) -> None:
         """The new request has been answered."""
+        self.busy = False
         if status not in UNCOUNTED:
             self.seqid = seqid
             self.answer = answer
