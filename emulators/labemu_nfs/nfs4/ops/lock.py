@@ -101,9 +101,7 @@ def _lock_first(compound: Compound, state: NfsState, given: _Arguments, request:
     owner = state.locks.owner(opened.client, given.owner)
     if compound.minor:
         return _take(compound, state, opened, owner, given)
-    result = sequenced(
-        compound, owner, given.lock_seqid, request, lambda: _take(compound, state, opened, owner, given)
-    )
+    result = sequenced(compound, owner, given.lock_seqid, request, lambda: _take(compound, state, opened, owner, given))
     assert isinstance(result, bytes)
     return result
 

@@ -225,9 +225,7 @@ def _require_undelegated(compound: Compound, state: NfsState, client: Client, no
     state.delegations.require_none(node.file, own, wants, compound.now)
 
 
-def _share(
-    compound: Compound, state: NfsState, owner: OpenOwner, given: OpenArguments, target: _Target
-) -> Open:
+def _share(compound: Compound, state: NfsState, owner: OpenOwner, given: OpenArguments, target: _Target) -> Open:
     """Make the open, where permissions, shares and delegations allow it."""
     node = target.node
     if given.access & shares.WRITE:
@@ -261,9 +259,7 @@ def _delegation(compound: Compound, state: NfsState, opened: Open, given: OpenAr
     if given.claim == CLAIM_PREVIOUS:
         if given.delegated == DELEGATE_NONE:
             return u32(DELEGATE_NONE)
-        return encode_delegation(
-            state.delegations.make(client, file, write=given.delegated == DELEGATE_WRITE, now=now)
-        )
+        return encode_delegation(state.delegations.make(client, file, write=given.delegated == DELEGATE_WRITE, now=now))
     if given.want in (WANT_NONE, WANT_CANCEL):
         return encode_refusal(NOT_WANTED if given.want == WANT_NONE else CANCELLED)
     if given.stateid is not None or not opened.owner.confirmed:

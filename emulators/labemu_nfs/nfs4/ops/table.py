@@ -1,9 +1,23 @@
-"""The operations that need no state of a client's, in one table."""
+"""All operations in one table."""
 
 from __future__ import annotations
 
 from labemu_nfs.nfs4.compound import Op
-from labemu_nfs.nfs4.ops import attributes, create, data, directories, filehandles, names, security
+from labemu_nfs.nfs4.ops import (
+    attributes,
+    client,
+    create,
+    data,
+    delegation,
+    directories,
+    filehandles,
+    lock,
+    names,
+    open,  # noqa: A004 # the operation's name
+    opens,
+    security,
+    session,
+)
 
 OPS: tuple[Op, ...] = (
     *filehandles.OPS,
@@ -13,4 +27,10 @@ OPS: tuple[Op, ...] = (
     *data.OPS,
     *directories.OPS,
     *security.OPS,
+    *client.OPS,
+    *session.OPS,
+    *open.OPS,
+    *opens.OPS,
+    *lock.OPS,
+    *delegation.OPS,
 )
