@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from labemu_faults.io.control import ControlSocket
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.server import IscsiServer, ServerConfigError
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
@@ -102,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help=f"drop it when it has not answered after this long (default: {PING_TIMEOUT:g})",
     )
+    parser.add_argument(
+        "--control", type=Path, metavar="PATH", help="a unix socket at which faults are set: docs/reference/faults.md"
+    )
     parser.add_argument("--verbose", action="store_true", help="log logins and logouts to stderr")
     return parser
 
@@ -153,6 +157,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         ping_after=arguments.ping_after,
         ping_timeout=arguments.ping_timeout,
     )
+    control = None if arguments.control is None else ControlSocket(arguments.control, server.faults)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,6 +168,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
             for index, url in enumerate(urls):
                 _add_lun(server, name, index, url)
         await server.start()
+        if control is not None:
+            await control.start()
         for host, port in server.portals:
             for name, target in server.targets.items():
                 for lun in target.device.units:
@@ -171,6 +178,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
         sys.stdout.flush()
         await stop.wait()
     finally:
+        if control is not None:
+            await control.close()
         await server.close()
 
 

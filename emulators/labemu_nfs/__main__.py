@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from labemu_faults.io.control import ControlSocket
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.io.options import parse_export
 from labemu_nfs.io.server import NFS_PORT, NfsServer
@@ -58,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         "--portmap-port", type=int, default=PORTMAP_PORT, help="of the port mapper (default: %(default)s)"
     )
     parser.add_argument("--no-portmap", action="store_true", help="run no port mapper")
+    parser.add_argument(
+        "--control", type=Path, metavar="PATH", help="a unix socket at which faults are set: docs/reference/faults.md"
+    )
     parser.add_argument("--allow-wildcard", action="store_true", help="let --listen be 0.0.0.0 or ::")
     return parser
 
@@ -77,15 +81,20 @@ async def _serve(options: argparse.Namespace) -> None:
         portmap_port=None if options.no_portmap else options.portmap_port,
         allow_wildcard=options.allow_wildcard,
     )
+    control = None if options.control is None else ControlSocket(options.control, server.faults)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await server.start()
+        if control is not None:
+            await control.start()
         paths = " ".join(export.path for export in server.exports)
         _log.info("serving %s at %s port %s", paths, " ".join(options.listen), server.nfs_port)
         await stop.wait()
     finally:
+        if control is not None:
+            await control.close()
         await server.close()
 
 

@@ -32,8 +32,11 @@ def labctl_unit_handlers() -> Iterable[UnitHandler]:
 
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
-    """The group `datastore`."""
-    return (CommandGroup(name="datastore", help="List datastores.", app="labctl_storage.cli.datastore:app"),)
+    """The groups `datastore` and `fault`."""
+    return (
+        CommandGroup(name="datastore", help="List datastores.", app="labctl_storage.cli.datastore:app"),
+        CommandGroup(name="fault", help="Break storage on purpose.", app="labctl_storage.cli.fault:app"),
+    )
 
 
 @hookimpl

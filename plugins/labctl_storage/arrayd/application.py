@@ -7,6 +7,9 @@ GET    /v1/volumes                          datastore/name → properties
 PUT    /v1/datastores/{name}/volumes/{vol}  make a disk (an existing one keeps its content)
 DELETE /v1/datastores/{name}/volumes/{vol}  ?keep=true keeps its data
 GET    /v1/sessions                         who is connected
+GET    /v1/faults                           what is set, with hits
+POST   /v1/faults                           set one (a FaultOrder)
+DELETE /v1/faults                           clear all; /v1/faults/{id} clears one
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from labctl.agent.application import Publisher
-from labctl.errors import LabError, NotRunningError
+from labctl.errors import LabError, NotRunningError, UsageError
+from labctl_storage.arrayd.faults import ArrayFaults, FaultOrder
 from labctl_storage.arrayd.registry import DatastoreRecord, Registry, VolumeRecord
 from labctl_storage.arrayd.services import ArrayConfig, ArrayServices
 
@@ -40,6 +44,7 @@ class ArrayApplication:
         self._publish = publish
         self._registry = Registry(config.directory / "array.json")
         self._services = ArrayServices(ArrayConfig.model_validate(config.config), config.directory, config.lab)
+        self._faults = ArrayFaults(config.node, self._registry, self._services.faults(), publish)
         self._lock = asyncio.Lock()  # one change of the configuration at a time
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -54,6 +59,10 @@ class ArrayApplication:
             Route(volume, self._put_volume, methods=["PUT"]),
             Route(volume, self._delete_volume, methods=["DELETE"]),
             Route("/v1/sessions", self._list_sessions),
+            Route("/v1/faults", self._list_faults),
+            Route("/v1/faults", self._add_fault, methods=["POST"]),
+            Route("/v1/faults", self._clear_faults, methods=["DELETE"]),
+            Route("/v1/faults/{id}", self._clear_faults, methods=["DELETE"]),
         ]
 
     async def start(self) -> None:
@@ -62,10 +71,12 @@ class ArrayApplication:
             await self._services.serve(datastore)
             for volume in self._registry.volumes(datastore.name):
                 await self._services.attach(datastore, volume)
+        self._faults.restore()
         await self._services.start()
 
     async def stop(self) -> None:
         """Flush and close every store."""
+        self._faults.save()
         await self._services.stop()
 
     async def _list_datastores(self, request: Request) -> Response:
@@ -85,6 +96,19 @@ class ArrayApplication:
     async def _list_sessions(self, request: Request) -> Response:
         return JSONResponse(self._services.sessions())
 
+    async def _list_faults(self, request: Request) -> Response:
+        return JSONResponse(self._faults.listing())
+
+    async def _add_fault(self, request: Request) -> Response:
+        try:
+            order = FaultOrder.model_validate(await request.json())
+        except ValueError as error:
+            raise UsageError(f"not a fault: {error}") from error
+        return JSONResponse(self._faults.add(order))
+
+    async def _clear_faults(self, request: Request) -> Response:
+        return JSONResponse(self._faults.clear(request.path_params.get("id")))
+
     async def _put_datastore(self, request: Request) -> Response:
         record = DatastoreRecord.model_validate(await request.json())
         async with self._lock:
@@ -99,6 +123,7 @@ class ArrayApplication:
             if record is not None:
                 for volume in self._registry.volumes(name):
                     await self._services.detach(record, volume)
+                self._faults.forget(name)
                 await self._services.withdraw(record)
                 self._registry.drop_datastore(name)
         return JSONResponse({})
@@ -128,6 +153,7 @@ class ArrayApplication:
             name = request.path_params["volume"]
             volume = self._registry.volume(datastore.name, name)
             if volume is not None:
+                self._faults.forget(datastore.name, name)
                 await self._services.detach(datastore, volume)
                 self._registry.drop_volume(datastore.name, name)
             if not keep:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,9 +35,24 @@ class VolumeRecord(BaseModel):
     persistent: bool = False
 
 
+class FaultRecord(BaseModel):
+    """A fault that is set: its place in words and by names, the protocols that have it, the rule, and how often it struck by now."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    where: str
+    datastore: str | None = None
+    volume: str | None = None
+    protocols: tuple[Literal["iscsi", "nfs"], ...]
+    rule: dict[str, Any]
+    hits: int = 0
+
+
 class _State(BaseModel):
     datastores: dict[str, DatastoreRecord] = {}
     volumes: dict[str, VolumeRecord] = {}
+    faults: dict[str, FaultRecord] = {}
 
 
 class Registry:
@@ -93,6 +108,21 @@ class Registry:
     def drop_volume(self, datastore: str, name: str) -> None:
         """Forget a volume."""
         if self._state.volumes.pop(f"{datastore}/{name}", None) is not None:
+            self._save()
+
+    @property
+    def faults(self) -> dict[str, FaultRecord]:
+        """The faults that are set, by id, in the order in which they were."""
+        return self._state.faults
+
+    def put_fault(self, record: FaultRecord) -> None:
+        """Remember a fault."""
+        self._state.faults[record.id] = record
+        self._save()
+
+    def drop_fault(self, rule_id: str) -> None:
+        """Forget a fault."""
+        if self._state.faults.pop(rule_id, None) is not None:
             self._save()
 
     def _save(self) -> None:

@@ -18,6 +18,7 @@ from labctl.errors import LabError
 from labctl.model.json import Json, JsonObject
 from labctl_storage import naming
 from labctl_storage.arrayd import content
+from labctl_storage.arrayd.faults import Emulator
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
 from labemu_iscsi.io.server import IscsiServer
 from labemu_nfs.exports import Export
@@ -133,6 +134,15 @@ class ArrayServices:
         """Size and what is used of it, in bytes."""
         file = self._file(datastore, volume.name)
         return {"size": volume.size, "used": _allocated(file), "lun": volume.lun, "file": file.name}
+
+    def faults(self) -> dict[str, Emulator]:
+        """The emulators' faults, by protocol."""
+        found: dict[str, Emulator] = {}
+        if self._iscsi is not None:
+            found["iscsi"] = self._iscsi.faults
+        if self._nfs is not None:
+            found["nfs"] = self._nfs.faults
+        return found
 
     def sessions(self) -> Json:
         """Who is connected, by protocol."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -16,7 +16,8 @@ from labctl.model.quantity import Ip
 from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
-from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyView
+from labctl_storage.kinds.actions import fault_actions
 
 BACKINGS = ("file",)
 """The fsspec protocols that an array can keep its data on today: disks are made by qemu-img, which needs files."""
@@ -107,6 +108,10 @@ class ArrayKind(Kind[ArraySpec]):
                 *view.provider(Address("network", management.network), Network).reached_through,
             ),
         )
+
+    def actions(self) -> Mapping[str, Action]:
+        """Faults: set, listed, cleared."""
+        return fault_actions()
 
     def describe(self, resource: Resource[ArraySpec], view: CompileView) -> Description:
         """Its protocols and addresses."""

@@ -1,0 +1,1 @@
+"""The control socket of emulators that run alone."""

@@ -1,0 +1,1 @@
+"""Faults of arrays: the words that users order them with, and how they are told. Pure."""
