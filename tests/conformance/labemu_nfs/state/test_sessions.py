@@ -132,7 +132,7 @@ def test_sequence_is_first_and_in_order(world):
     assert peer.status(peer.sequence(peer.seqid)) == Status.SEQUENCE_POS
     for number, slot, status in ((2, 5, Status.SEQ_MISORDERED), (0, 5, Status.SEQ_MISORDERED), (1, 8, Status.BADSLOT)):
         assert peer.wire.status(peer.sequence(number, slot), minor=1) == status
-    high = u32(Number.SEQUENCE) + peer.session + pack(">4I", 1, 9, 3, 0)
+    high = u32(Number.SEQUENCE) + peer.session + pack(">4I", 1, 5, 3, 0)
     assert peer.wire.status(high, minor=1) == Status.BAD_HIGH_SLOT
     peer.session = bytes(16)
     assert peer.status() == Status.BADSESSION
