@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,10 @@ def free_port() -> int:
 
 
 class TargetProcess:
-    """`python -m labemu_iscsi` with one file behind LUN 0 and memory behind LUN 1."""
+    """`python -m labemu_iscsi` with one file behind LUN 0 and memory behind LUN 1, and options of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.options = options
         self.disk = folder / "disk.img"
         self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
@@ -32,10 +34,11 @@ class TargetProcess:
     def url(self, lun: int = 0) -> str:
         return f"iscsi://127.0.0.1:{self.port}/{TARGET}/{lun}"
 
-    def start(self) -> None:
-        """Start, and wait until it says that it listens."""
+    @property
+    def command(self) -> list[str]:
+        """What is started."""
         luns = ["--lun", f"file://{self.disk}?size={64 * MIB}", "--lun", "memory://scratch?size=16MiB"]
-        command = [
+        return [
             sys.executable,
             "-m",
             "labemu_iscsi",
@@ -44,8 +47,12 @@ class TargetProcess:
             "--target",
             TARGET,
             *luns,
+            *self.options,
         ]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def start(self) -> None:
+        """Start, and wait until it says that it listens."""
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         assert self.process.stdout.readline().strip() == self.url(0)
 
@@ -56,6 +63,12 @@ class TargetProcess:
         process.send_signal(number)
         with process:
             return process.wait(20)
+
+
+@pytest.fixture
+def target_process(tmp_path: Path) -> Callable[..., TargetProcess]:
+    """Make one with options of its own; who makes it starts and stops it."""
+    return partial(TargetProcess, tmp_path)
 
 
 @pytest.fixture
