@@ -5,6 +5,9 @@ from __future__ import annotations
 MAX_IO = 1 << 20
 """Bytes of one READ or WRITE: rtmax and wtmax. As knfsd and ganesha; QEMU and Linux take no more."""
 
+MAX_COPY = 64 << 20
+"""Bytes of one COPY (RFC 7862 15.2.3 lets a copy end early): a thread is done with them within a second on a plain disk."""
+
 PREFERRED_IO = 1 << 20
 """rtpref and wtpref."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import pack, unpack_from
 
 import pytest
@@ -11,6 +11,7 @@ from labemu_nfs.context import Context
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
 from labemu_nfs.nfs3.program import nfs_program
+from labemu_nfs.nfs4.compound import FROM_41, Op
 from labemu_nfs.nfs4.constants import Number
 from labemu_nfs.nfs4.context import Context4
 from labemu_nfs.nfs4.ops.table import OPS
@@ -151,6 +152,7 @@ class Client4:
     minor: int = 0
     xid: int = 0
     flavor: int = 1
+    sequence: bytes = b""
     ops: type[Ops] = Ops
     engine: RpcConnection = field(init=False)
 
@@ -182,8 +184,13 @@ class Client4:
 
     def send(self, *operations: bytes, tag: bytes = b"", minor: int | None = None) -> Reply:
         minor = self.minor if minor is None else minor
+        if self.sequence and minor:
+            operations = (self.sequence, *operations)
         arguments = opaque(tag) + pack(">II", minor, len(operations)) + b"".join(operations)
-        return self.parse(self.exchange(1, arguments))
+        reply = self.parse(self.exchange(1, arguments))
+        if self.sequence and minor:
+            reply.results.at += 8
+        return reply
 
     @staticmethod
     def parse(reply: bytes) -> Reply:
@@ -254,6 +261,18 @@ def make_client4(stores, **options) -> Client4:
     shared = Context(table, Handles(bytes(32)), b"verifier")
     context = Context4(shared, NfsState(7, 0.0), lambda: AFTER_GRACE)
     return Client4(RpcServer((nfs_program(shared, nfs4_procedures(context, OPS)),)), context, exports)
+
+
+@pytest.fixture
+def client42(client4):
+    """A client of 4.2 whose session costs nothing: SEQUENCE has neither arguments nor results here."""
+
+    def sequence(compound, arguments):
+        return b""
+
+    rows = (*OPS, Op(Number.SEQUENCE, sequence, FROM_41))
+    program = nfs_program(client4.context.shared, nfs4_procedures(client4.context, rows))
+    return replace(client4, server=RpcServer((program,)), minor=2, sequence=u32(Number.SEQUENCE))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from labemu_nfs.nfs4.compound import Op
 from labemu_nfs.nfs4.ops import (
     attributes,
     client,
+    copy,
     create,
     data,
     delegation,
@@ -17,6 +18,8 @@ from labemu_nfs.nfs4.ops import (
     opens,
     security,
     session,
+    sparse,
+    xattrs,
 )
 
 OPS: tuple[Op, ...] = (
@@ -33,4 +36,7 @@ OPS: tuple[Op, ...] = (
     *opens.OPS,
     *lock.OPS,
     *delegation.OPS,
+    *sparse.OPS,
+    *copy.OPS,
+    *xattrs.OPS,
 )
