@@ -243,7 +243,7 @@ def test_a_store_without_extended_attributes_says_so(sparse):
 def test_optional_operations_are_not_supported_rather_than_unknown(client42):
     optional = (
         Number.LAYOUTGET, Number.LAYOUTCOMMIT, Number.LAYOUTRETURN, Number.GETDEVICEINFO, Number.GETDEVICELIST,
-        Number.LAYOUTERROR, Number.LAYOUTSTATS, Number.COPY_NOTIFY, Number.WRITE_SAME, Number.OPENATTR,
+        Number.LAYOUTERROR, Number.LAYOUTSTATS, Number.COPY_NOTIFY, Number.WRITE_SAME,
         Number.SETCLIENTID, Number.RENEW, Number.OPEN_CONFIRM, Number.RELEASE_LOCKOWNER,
     )  # fmt: skip
     for number in optional:
