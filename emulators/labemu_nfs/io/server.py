@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from labemu_nfs.context import Context
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
+from labemu_nfs.io.clients import CallbackDialer, ClientsFile
 from labemu_nfs.io.connection import Connection
 from labemu_nfs.io.faults import NfsFaults
 from labemu_nfs.io.listeners import DatagramPort, Listener
@@ -96,10 +98,12 @@ class NfsServer:
         self._exports = ExportTable()
         for export in exports:
             self._exports.add(export)
-        self._context = Context(self._exports, Handles(load_secret(state_dir)), os.urandom(8))
+        secret = load_secret(state_dir)
+        self._context = Context(self._exports, Handles(secret), os.urandom(8))
         self._mount = Mount(self._context)
         self._locking = Locking(self._context, self._addresses, state_dir, LockTable())
-        self.state = NfsState(int.from_bytes(os.urandom(4), "big"), time.monotonic())
+        self._dialer = CallbackDialer(self._addresses, self._adopt)
+        self.state = _client_state(state_dir, secret, self._dialer)
         self._context4 = Context4(self._context, self.state, time.monotonic)
         nfs = nfs_program(self._context, nfs4_procedures(self._context4, OPS))
         self._rpc = RpcServer((nfs, self._mount.program(), *self._locking.programs()))
@@ -160,6 +164,11 @@ class NfsServer:
             sock.close()
             return
         engine = RpcConnection(server, Caller(peer))
+        self._own(sock, engine)
+        if server is self._rpc:
+            self.faults.accepted(self._connections[engine])
+
+    def _own(self, sock: socket.socket, engine: RpcConnection) -> None:
         self._connections[engine] = Connection(
             asyncio.get_running_loop(),
             sock,
@@ -169,8 +178,14 @@ class NfsServer:
             tell=self._tell,
             closed=self._gone,
         )
-        if server is self._rpc:
-            self.faults.accepted(self._connections[engine])
+
+    def _adopt(self, sock: socket.socket, engine: RpcConnection) -> bool:
+        """Take a connection that this server has made to a client; whether there is room."""
+        if len(self._connections) >= MAX_CONNECTIONS:
+            return False
+        self._own(sock, engine)
+        self._connections[engine].flush()
+        return True
 
     def _tell(self, engines: list[RpcConnection]) -> None:
         for engine in engines:
@@ -189,6 +204,7 @@ class NfsServer:
         """Stop: close every connection, wait for the disk, close the stores."""
         self._stop_listening()
         await self._locking.close()
+        await self._dialer.close()
         for connection in tuple(self._connections.values()):
             connection.close()
         if self._jobs:
@@ -239,6 +255,16 @@ class NfsServer:
             connections=len(self._connections),
             repeated=self._rpc.replies.hits,
         )
+
+
+def _client_state(folder: Path | None, secret: bytes, dialer: CallbackDialer) -> NfsState:
+    """NFSv4's state, with what was kept of it."""
+    identity = b"labemu_nfs-" + blake2b(b"server", digest_size=8, key=secret).hexdigest().encode()
+    if folder is None:
+        boot = int.from_bytes(os.urandom(4), "big") | 1
+        return NfsState(boot, time.monotonic(), identity=identity, dialer=dialer)
+    records = ClientsFile(folder)
+    return NfsState(records.boot, time.monotonic(), records, identity=identity, dialer=dialer)
 
 
 def _check_address(text: str, *, allow_wildcard: bool) -> None:

@@ -61,6 +61,8 @@ class NfsState:
         client = client_of(asker)
         stateid = actual(asker, stateid)
         if is_special(stateid):
+            if self.grace.active(asker.now):
+                raise Nfs4Error(Status.GRACE)
             self._check_special(asker.file, stateid, access, client, asker.now)
             return
         state = self.core.find(stateid, asker.minor, client=client, file=asker.file)
@@ -71,8 +73,6 @@ class NfsState:
         state.client.renewed = asker.now
 
     def _check_special(self, file: FileId, stateid: Stateid, access: int, client: Client | None, now: float) -> None:
-        if self.grace.active(now):
-            raise Nfs4Error(Status.GRACE)
         if stateid == BYPASS and access == READ:  # RFC 7530 9.1.4.3
             self.delegations.require_none(file, client, access, now)
             return
