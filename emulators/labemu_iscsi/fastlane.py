@@ -251,7 +251,7 @@ def _plain_unit(session: Session, lun: int) -> LogicalUnit | None:
     if target is None:
         return None
     unit = target.device.unit_at(lun.to_bytes(8, "big"))
-    if unit is None or not unit.plain or session.nexus in unit.attentions.pending:
+    if unit is None or not unit.plain or session.nexus not in unit.attentions.quiet:
         return None
     return unit
 

@@ -174,7 +174,7 @@ def _query_attention(session: Session, request: TaskManagement) -> FunctionRespo
     unit = _device(session).unit_at(request.lun)
     if unit is None:
         return FunctionResponse.NO_LUN
-    pending = session.nexus in unit.attentions.pending
+    pending = session.nexus is not None and unit.attentions.waits(session.nexus)
     return FunctionResponse.SUCCEEDED if pending else FunctionResponse.COMPLETE
 
 

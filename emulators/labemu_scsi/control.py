@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labemu_scsi.access import Access
+from labemu_scsi.alua import not_ready
 from labemu_scsi.cdb import RW10, RW16, CommandSpec, cut
 from labemu_scsi.command import GOOD, Command, Outcome, Response
 from labemu_scsi.sense import (
@@ -32,6 +33,8 @@ def request_sense(unit: LogicalUnit, command: Command) -> Outcome:
     condition: CheckCondition
     if code is not None:
         condition = UnitAttention(code)
+    elif (inaccessible := not_ready(command.nexus)) is not None:
+        condition = inaccessible
     elif not unit.loaded:
         condition = MediumNotPresent()
     else:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from labemu_scsi import alua
 from labemu_scsi.access import Access
 from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import RESERVATION_CONFLICT, Command, Outcome, Response, Status
 from labemu_scsi.inquiry import NO_UNIT, standard
 from labemu_scsi.limits import MAX_LUN
-from labemu_scsi.nexus import LUNS_CHANGED, POWER_ON, Nexus
+from labemu_scsi.nexus import ACCESS_STATE_CHANGED, LUNS_CHANGED, POWER_ON, Attentions, Nexus
+from labemu_scsi.ports import AccessState, Cause, PortGroup
 from labemu_scsi.report import REPORT_LUNS, TABLE
 from labemu_scsi.sense import (
     CheckCondition,
@@ -38,13 +40,24 @@ def encode_lun(number: int) -> bytes:
     return (number if number < 256 else 0x4000 | number).to_bytes(2, "big") + bytes(6)
 
 
+def _flat(number: int) -> bytes:
+    """The same by flat addressing."""
+    return (0x4000 | number).to_bytes(2, "big") + bytes(6)
+
+
 class Device:
-    """A SCSI target device: what a transport talks to."""
+    """A SCSI target device: what a transport talks to. A unit may be in several.
+
+    `nexuses` are all that there are, `groups` the target port groups by identifier; `abort` is the transport's way of ending what nexuses
+    have under way at a unit.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[int, LogicalUnit] = {}
         self._units: dict[bytes, LogicalUnit] = {}
-        self._nexuses: set[Nexus] = set()
+        self.nexuses: set[Nexus] = set()
+        self.groups: dict[int, PortGroup] = {}
+        self.abort: Callable[[LogicalUnit, set[Nexus]], None] = lambda _unit, _nexuses: None
 
     @property
     def units(self) -> Mapping[int, LogicalUnit]:
@@ -64,9 +77,9 @@ class Device:
         self._numbers[number] = unit
         self._units[key] = unit
         if number < 256:  # initiators may use flat addressing for these as well
-            self._units[(0x4000 | number).to_bytes(2, "big") + bytes(6)] = unit
-        for nexus in self._nexuses:
-            unit.attach(nexus, POWER_ON)
+            self._units[_flat(number)] = unit
+        if self not in unit.attentions.homes:
+            unit.attentions.homes.append(self)
 
     def remove_unit(self, number: int) -> LogicalUnit:
         """Take a unit away, and give it back for its store to be closed.
@@ -75,28 +88,43 @@ class Device:
             KeyError: there is none.
         """
         unit = self._numbers.pop(number)
-        for key in [key for key, each in self._units.items() if each is unit]:
-            del self._units[key]
-        for nexus in self._nexuses:
-            unit.detach(nexus)
+        for key in (encode_lun(number), _flat(number)):
+            self._units.pop(key, None)
+        if unit not in self._numbers.values():
+            unit.attentions.homes.remove(self)
+            for nexus in unit.attentions.known & self.nexuses:
+                unit.detach(nexus)
         self._announce()
         return unit
 
     def _announce(self) -> None:
         for unit in self._numbers.values():
-            unit.attentions.establish_for_others(None, LUNS_CHANGED)
+            unit.attentions.establish_for_known(None, LUNS_CHANGED)
+
+    def change_access(self, group: PortGroup, state: AccessState, cause: Cause, nexus: Nexus | None) -> None:
+        """Bring one of the groups into a state; whoever knows a unit here is told, but not `nexus`, which ordered it."""
+        group.state, group.cause = state, cause
+        for unit in set(self._numbers.values()):
+            unit.attentions.establish_for_known(nexus, ACCESS_STATE_CHANGED)
+            for each in unit.attentions.known:
+                unit.attentions.settle(each)
+
+    def abort_tasks(self, attentions: Attentions, nexuses: set[Nexus]) -> None:
+        """End what these nexuses have under way at the unit with these attentions."""
+        for unit in set(self._numbers.values()):
+            if unit.attentions is attentions:
+                self.abort(unit, nexuses)
 
     def attach(self, nexus: Nexus, code: tuple[int, int] = POWER_ON) -> None:
-        """A nexus came to be; its units tell it `code` first."""
-        self._nexuses.add(nexus)
-        for unit in self._numbers.values():
-            unit.attach(nexus, code)
+        """A nexus came to be; its units tell it `code` first. One step, whatever the number of units."""
+        nexus.first = code
+        self.nexuses.add(nexus)
 
     def detach(self, nexus: Nexus) -> None:
         """A nexus is lost."""
-        self._nexuses.discard(nexus)
-        for unit in self._numbers.values():
-            unit.detach(nexus)
+        self.nexuses.discard(nexus)
+        for attentions in list(nexus.seen):
+            attentions.lost(nexus)
 
     def unit_at(self, lun: bytes) -> LogicalUnit | None:
         """The unit that eight bytes of LUN name."""
@@ -120,7 +148,7 @@ class Device:
                 return self._without_unit(lun, command)
             entry = TABLE[cdb[0]]
             row = entry if entry.__class__ is CommandSpec else _by_action(entry, cdb)
-            if unit.guarded or command.nexus in unit.attentions.pending:
+            if unit.guarded or command.nexus not in unit.attentions.quiet:
                 refusal = _guard(unit, row, command)
                 if refusal is not None:
                     return refusal
@@ -182,6 +210,7 @@ def _by_action(entry: CommandSpec | Mapping[int, CommandSpec] | None, cdb: bytes
 
 def _guard(unit: LogicalUnit, row: CommandSpec, command: Command) -> Response | None:
     """What stands in a command's way, if anything."""
+    unit.attentions.meet(command.nexus)
     if row.attention:
         code = unit.attentions.take(command.nexus)
         if code is not None:
@@ -190,6 +219,8 @@ def _guard(unit: LogicalUnit, row: CommandSpec, command: Command) -> Response | 
         return RESERVATION_CONFLICT
     if row.access is not Access.ALWAYS and unit.persistent.forbids(command.nexus, row.access):
         return RESERVATION_CONFLICT
+    if not command.nexus.accessible:
+        alua.check(command.nexus, row)
     if row.medium and not unit.loaded:
         raise MediumNotPresent()
     return None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SPC4: Final = 0x06
 _VERSIONS: Final = (0x00A0, 0x0960, 0x0460, 0x04C0)  # SAM-5, iSCSI, SPC-4, SBC-3 (SPC-4 table 142)
 _STANDARD_LENGTH: Final = 96
+_TPGS: Final = 0x30  # target port groups, changed by command and by themselves (SPC-4 table 145)
 NO_UNIT: Final = 0x7F  # qualifier 011b, type 1Fh: there is nothing at this LUN
 
 
@@ -23,14 +24,15 @@ def _text(value: str, width: int) -> bytes:
     return value.encode("ascii", "replace")[:width].ljust(width)
 
 
-def standard(peripheral: int, *, removable: bool, vendor: str, product: str, revision: str) -> bytes:
-    """The standard INQUIRY data, SPC-4 table 139."""
+def standard(peripheral: int, *, removable: bool, vendor: str, product: str, revision: str, access: int = 0) -> bytes:
+    """The standard INQUIRY data, SPC-4 table 139; `access` are the TPGS bits."""
     data = bytearray(_STANDARD_LENGTH)
     data[0] = peripheral
     data[1] = 0x80 if removable else 0
     data[2] = _SPC4
     data[3] = 0x12  # HISUP, response data format 2
     data[4] = _STANDARD_LENGTH - 5
+    data[5] = access
     data[7] = 0x02  # CMDQUE
     data[8:16] = _text(vendor, 8)
     data[16:32] = _text(product, 16)
@@ -49,7 +51,14 @@ def inquiry(unit: LogicalUnit, command: Command) -> Outcome:
     if not cdb[1] & 0x01:
         if cdb[2]:  # a page code without EVPD
             raise InvalidField(pointer=2)
-        data = standard(0, removable=unit.removable, vendor=unit.vendor, product=unit.product, revision=unit.revision)
+        data = standard(
+            0,
+            removable=unit.removable,
+            vendor=unit.vendor,
+            product=unit.product,
+            revision=unit.revision,
+            access=_TPGS if unit.groups() else 0,
+        )
         return Response(0, cut(data, allocation))
     page = PAGES.get(cdb[2])
     if page is None:

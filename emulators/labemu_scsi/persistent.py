@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Final
 
+from labemu_scsi import transport_id
 from labemu_scsi.access import Access
 from labemu_scsi.cdb import CommandSpec, cut
-from labemu_scsi.command import GOOD, RESERVATION_CONFLICT, Command, Outcome, Response
-from labemu_scsi.limits import MAX_REGISTRATIONS
+from labemu_scsi.command import GOOD, RESERVATION_CONFLICT, Command, Deferred, Outcome, Response
 from labemu_scsi.nexus import REGISTRATIONS_PREEMPTED, RESERVATIONS_PREEMPTED, RESERVATIONS_RELEASED
-from labemu_scsi.persistent_state import ALL_REGISTRANTS, REGISTRANTS_ONLY, Holder, Registrant, Type
-from labemu_scsi.sense import InvalidField, InvalidParameter, InvalidRelease, OutOfRegistrations, ParameterListLength
+from labemu_scsi.persistent_register import (
+    LIST_LENGTH,
+    length_of,
+    register,
+    register_and_ignore,
+    register_and_move,
+    tell,
+)
+from labemu_scsi.persistent_register import release as release_all
+from labemu_scsi.persistent_state import ALL_REGISTRANTS, Holder, Registrant, Type
+from labemu_scsi.sense import InvalidField, InvalidParameter, InvalidRelease, ParameterListLength, WriteError
 from labemu_scsi.unit import LogicalUnit
 
-_APTPL, _ALL_TG_PT, _SPEC_I_PT = 0x01, 0x04, 0x08
-_LIST_LENGTH = 24
-_TYPE_MASK = 0xEA01  # all six types, SPC-4 table 213
+_TYPE_MASK: Final = 0xEA01  # all six types, SPC-4 table 213
 
 
 def _answer(command: Command, unit: LogicalUnit, body: bytes) -> Response:
@@ -41,8 +49,9 @@ def read_reservation(unit: LogicalUnit, command: Command) -> Outcome:
 
 def report_capabilities(unit: LogicalUnit, command: Command) -> Outcome:
     """REPORT CAPABILITIES, SPC-4 6.15.4."""
-    flags = 0x04  # ATP_C: ALL_TG_PT
-    body = struct.pack(">HBBH2x", 8, flags, 0x80, _TYPE_MASK)  # TMV
+    state = unit.persistent
+    flags = 0x0C | (state.store is not None)  # SIP_C, ATP_C, PTPL_C
+    body = struct.pack(">HBBH2x", 8, flags, 0x80 | state.activated, _TYPE_MASK)  # TMV, PTPL_A
     return Response(0, cut(body, int.from_bytes(command.cdb[7:9], "big")))
 
 
@@ -53,7 +62,7 @@ def read_full_status(unit: LogicalUnit, command: Command) -> Outcome:
     for registrant, key in state.keys.items():
         holds = state.is_holder(registrant)
         scope_type = state.holder.type if holds and state.holder is not None else 0
-        transport = _transport_id(registrant.initiator_port)
+        transport = transport_id.encode(registrant.initiator_port)
         parts.append(
             struct.pack(">Q4xBB4xHI", key, 0x01 if holds else 0, scope_type, registrant.relative_port, len(transport))
             + transport
@@ -61,24 +70,12 @@ def read_full_status(unit: LogicalUnit, command: Command) -> Outcome:
     return _answer(command, unit, b"".join(parts))
 
 
-def _transport_id(initiator_port: str) -> bytes:
-    """An iSCSI TransportID with the ISID (SPC-4 7.6.4.6)."""
-    name = initiator_port.encode() + b"\0"
-    name += bytes(-len(name) % 4)
-    return b"\x45\x00" + len(name).to_bytes(2, "big") + name
-
-
-def _parameters(command: Command) -> tuple[int, int, int]:
-    """The parameter list: reservation key, service action key, flags (SPC-4 6.16.3)."""
-    length = int.from_bytes(command.cdb[5:9], "big")
-    if length != _LIST_LENGTH or len(command.data) < _LIST_LENGTH:
+def _parameters(command: Command) -> tuple[int, int]:
+    """The parameter list: reservation key and service action key (SPC-4 6.16.3); its flags are for registering."""
+    if length_of(command) != LIST_LENGTH:
         raise ParameterListLength()
-    key, action_key, flags = struct.unpack_from(">QQ4xB", command.data)
-    if flags & _SPEC_I_PT:
-        raise InvalidParameter(pointer=20, bit=3)
-    if flags & _APTPL:  # PTPL_C is 0: nothing here keeps them through a power loss
-        raise InvalidParameter(pointer=20, bit=0)
-    return key, action_key, flags
+    key, action_key = struct.unpack_from(">QQ", command.data)
+    return key, action_key
 
 
 def _type(command: Command) -> Type:
@@ -90,63 +87,9 @@ def _type(command: Command) -> Type:
         raise InvalidField(pointer=2, bit=3) from None
 
 
-def _tell(unit: LogicalUnit, registrants: Iterable[Registrant], code: tuple[int, int], *, but: Command) -> None:
-    told = set(registrants)
-    for nexus in unit.attentions.known:
-        if nexus is not but.nexus and Registrant.of(nexus) in told:
-            unit.attentions.establish(nexus, code)
-
-
-def _release(unit: LogicalUnit, command: Command) -> None:
-    """End the reservation, and tell the other registrants of those types that concern them (SPC-4 5.13.11.2)."""
-    holder = unit.persistent.holder
-    unit.persistent.holder = None
-    if holder is not None and (holder.type in ALL_REGISTRANTS or holder.type in REGISTRANTS_ONLY):
-        _tell(unit, unit.persistent.keys, RESERVATIONS_RELEASED, but=command)
-
-
-def _unregister(unit: LogicalUnit, command: Command, registrant: Registrant) -> None:
-    state = unit.persistent
-    held = state.is_holder(registrant)
-    del state.keys[registrant]
-    if not held or state.holder is None:
-        return
-    if state.holder.type not in ALL_REGISTRANTS or not state.keys:  # the last of them takes it along
-        _release(unit, command)
-
-
-def _register(unit: LogicalUnit, command: Command, *, ignore: bool) -> Outcome:
-    key, action_key, _ = _parameters(command)
-    state = unit.persistent
-    registrant = Registrant.of(command.nexus)
-    current = state.keys.get(registrant, 0)
-    if not ignore and key != current:
-        return RESERVATION_CONFLICT
-    if action_key:
-        if registrant not in state.keys and len(state.keys) >= MAX_REGISTRATIONS:
-            raise OutOfRegistrations()
-        state.keys[registrant] = action_key
-    elif registrant in state.keys:
-        _unregister(unit, command, registrant)
-    else:
-        return GOOD
-    state.generation += 1
-    return GOOD
-
-
-def register(unit: LogicalUnit, command: Command) -> Outcome:
-    """REGISTER, SPC-4 5.13.7."""
-    return _register(unit, command, ignore=False)
-
-
-def register_and_ignore(unit: LogicalUnit, command: Command) -> Outcome:
-    """REGISTER AND IGNORE EXISTING KEY, SPC-4 5.13.7."""
-    return _register(unit, command, ignore=True)
-
-
 def _registered(unit: LogicalUnit, command: Command) -> tuple[Registrant, int] | None:
     """The registrant and its service action key, or None when the reservation key is not its own."""
-    key, action_key, _ = _parameters(command)
+    key, action_key = _parameters(command)
     registrant = Registrant.of(command.nexus)
     return (registrant, action_key) if unit.persistent.keys.get(registrant) == key else None
 
@@ -174,7 +117,7 @@ def release(unit: LogicalUnit, command: Command) -> Outcome:
         return GOOD
     if state.holder.type is not _type(command):
         raise InvalidRelease()
-    _release(unit, command)
+    release_all(unit, command)
     return GOOD
 
 
@@ -183,7 +126,7 @@ def clear(unit: LogicalUnit, command: Command) -> Outcome:
     if _registered(unit, command) is None:
         return RESERVATION_CONFLICT
     state = unit.persistent
-    _tell(unit, state.keys, RESERVATIONS_PREEMPTED, but=command)
+    tell(unit, state.keys, RESERVATIONS_PREEMPTED, but=command)
     state.keys.clear()
     state.holder = None
     state.generation += 1
@@ -192,6 +135,21 @@ def clear(unit: LogicalUnit, command: Command) -> Outcome:
 
 def preempt(unit: LogicalUnit, command: Command) -> Outcome:
     """PREEMPT, SPC-4 5.13.11.4."""
+    return _preempt(unit, command, abort=False)
+
+
+def preempt_and_abort(unit: LogicalUnit, command: Command) -> Outcome:
+    """PREEMPT AND ABORT, SPC-4 5.13.11.5: also what the preempted have under way ends, by way of the transport."""
+    return _preempt(unit, command, abort=True)
+
+
+def _abort(unit: LogicalUnit, victims: set[Registrant]) -> None:
+    nexuses = {nexus for nexus in unit.attentions.nexuses() if Registrant.of(nexus) in victims}
+    for home in unit.attentions.homes:
+        home.abort_tasks(unit.attentions, nexuses & home.nexuses)
+
+
+def _preempt(unit: LogicalUnit, command: Command, *, abort: bool) -> Outcome:
     who = _registered(unit, command)
     if who is None:
         return RESERVATION_CONFLICT
@@ -200,6 +158,8 @@ def preempt(unit: LogicalUnit, command: Command) -> Outcome:
     holder = state.holder
     if holder is not None and holder.type in ALL_REGISTRANTS:
         takes, victims = _preempt_all(unit, registrant, victim_key)
+        if not takes and not victims:
+            return RESERVATION_CONFLICT
     else:
         takes = holder is not None and state.keys.get(holder.registrant) == victim_key
         if not victim_key:
@@ -211,10 +171,12 @@ def preempt(unit: LogicalUnit, command: Command) -> Outcome:
     victims.discard(registrant)
     for victim in victims:
         del state.keys[victim]
-    _tell(unit, victims, REGISTRATIONS_PREEMPTED, but=command)
+    if abort:
+        _abort(unit, victims)
+    tell(unit, victims, REGISTRATIONS_PREEMPTED, but=command)
     if kind is not None:
         if holder is not None and holder.type is not kind:
-            _tell(unit, state.keys, RESERVATIONS_RELEASED, but=command)
+            tell(unit, state.keys, RESERVATIONS_RELEASED, but=command)
         state.holder = Holder(registrant, kind)
     state.generation += 1
     return GOOD
@@ -232,16 +194,33 @@ _Action = Callable[[LogicalUnit, Command], Outcome]
 
 
 def _out(action: _Action) -> _Action:
-    """Common to all of PERSISTENT RESERVE OUT: the old reservations exclude it, and the guard is set anew."""
+    """Common to all of PERSISTENT RESERVE OUT: the old reservations exclude it, the guard is set anew, the change is kept first.
+
+    What is to outlive a loss of power is durable before the command is answered, on a thread, since that waits for a disk.
+    """
 
     def handler(unit: LogicalUnit, command: Command) -> Outcome:
         if unit.reserved_by is not None:  # SPC-4 5.13.3
             return RESERVATION_CONFLICT
+        kept = unit.persistent.activated
         outcome = action(unit, command)
         unit.update_guard()
+        if outcome is GOOD and (kept or unit.persistent.activated):
+            return _keep(unit.persistent.save_later())
         return outcome
 
     return handler
+
+
+def _keep(save: Callable[[], None]) -> Deferred:
+    def work() -> Response:
+        try:
+            save()
+        except OSError:
+            raise WriteError() from None
+        return GOOD
+
+    return Deferred(work)
 
 
 def _spec_in(action: int, name: str, handler: _Action) -> CommandSpec:
@@ -268,5 +247,7 @@ COMMANDS = (
     _spec_out(2, "PERSISTENT RESERVE OUT, RELEASE", release),
     _spec_out(3, "PERSISTENT RESERVE OUT, CLEAR", clear),
     _spec_out(4, "PERSISTENT RESERVE OUT, PREEMPT", preempt),
+    _spec_out(5, "PERSISTENT RESERVE OUT, PREEMPT AND ABORT", preempt_and_abort),
     _spec_out(6, "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", register_and_ignore),
+    _spec_out(7, "PERSISTENT RESERVE OUT, REGISTER AND MOVE", register_and_move),
 )

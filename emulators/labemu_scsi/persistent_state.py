@@ -5,8 +5,12 @@ Registrations belong to initiator and target ports by name, so they outlive sess
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from labemu_scsi.access import Access
 from labemu_scsi.nexus import Nexus
@@ -28,12 +32,16 @@ REGISTRANTS_ONLY = frozenset((Type.WRITE_EXCLUSIVE_REGISTRANTS, Type.EXCLUSIVE_A
 _WRITE_ONLY = frozenset((Type.WRITE_EXCLUSIVE, Type.WRITE_EXCLUSIVE_REGISTRANTS, Type.WRITE_EXCLUSIVE_ALL))
 
 
-class Registrant(NamedTuple):
-    """A nexus by its ports' names."""
+@dataclass(frozen=True)
+class Registrant:
+    """A nexus by its ports' names (SPC-4 5.13.1): for iSCSI the initiator's name with its ISID, and the target's with its tag.
+
+    `relative_port` is told, and is no part of the identity: it may be another after the targets were set up anew.
+    """
 
     initiator_port: str
     target_port: str
-    relative_port: int
+    relative_port: int = field(compare=False)
 
     @classmethod
     def of(cls, nexus: Nexus) -> Registrant:
@@ -48,13 +56,82 @@ class Holder(NamedTuple):
     type: Type
 
 
-class PersistentReservations:
-    """The registrations and the reservation of a logical unit."""
+class StateStore(Protocol):
+    """Where a unit's reservations are kept through a loss of power; the transport's side supplies it."""
 
-    def __init__(self) -> None:
+    def load(self) -> bytes | None:
+        """What was saved last, or None."""
+
+    def save(self, data: bytes) -> None:
+        """Keep it; on return it is durable, whole or, after an OSError, not at all."""
+
+
+class DamagedState(ValueError):  # noqa: N818 - says what is the matter
+    """What was kept of the reservations cannot be understood: serving the unit without them would let others write."""
+
+
+class PersistentReservations:
+    """The registrations and the reservation of a logical unit.
+
+    Args:
+        store: where they are kept when an initiator asks for that (APTPL); None keeps nothing.
+
+    Raises:
+        DamagedState: what was kept cannot be understood.
+    """
+
+    def __init__(self, store: StateStore | None = None) -> None:
         self.generation = 0
         self.keys: dict[Registrant, int] = {}
         self.holder: Holder | None = None
+        self.store = store
+        self.activated = False  # PTPL_A
+        self._saving = threading.Lock()
+        self._changes = 0
+        self._saved = 0
+        saved = None if store is None else store.load()
+        if saved:
+            self._restore(saved)
+
+    def _restore(self, saved: bytes) -> None:
+        try:
+            state = json.loads(saved)
+            ports = [Registrant(str(i), str(t), int(r)) for i, t, r, _ in state["registrations"]]
+            self.keys = dict(zip(ports, (int(key) for *_, key in state["registrations"]), strict=True))
+            holder = state["holder"]
+            if holder is not None:
+                self.holder = Holder(ports[holder["registration"]], Type(holder["type"]))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise DamagedState("the persistent reservations that were kept are damaged") from error
+        self.activated = True
+
+    def _encode(self) -> bytes:
+        if not self.activated:
+            return b""
+        ports = list(self.keys)
+        holder = None
+        if self.holder is not None:  # of the all-registrants types, whoever made it may have left
+            place = ports.index(self.holder.registrant) if self.holder.registrant in self.keys else 0
+            holder = {"registration": place, "type": int(self.holder.type)}
+        rows = [(each.initiator_port, each.target_port, each.relative_port, key) for each, key in self.keys.items()]
+        return json.dumps({"registrations": rows, "holder": holder}).encode()
+
+    def save_later(self) -> Callable[[], None]:
+        """What must be called before the change made last is acknowledged; it may be called on any thread.
+
+        Several changes may wait at once: the newest is kept, whichever comes first, and an older one never replaces it.
+        """
+        store, data = self.store, self._encode()
+        self._changes += 1
+        change = self._changes
+
+        def save() -> None:
+            with self._saving:
+                if store is not None and change > self._saved:
+                    store.save(data)
+                    self._saved = change
+
+        return save
 
     def is_holder(self, registrant: Registrant) -> bool:
         """Whether it holds the reservation."""

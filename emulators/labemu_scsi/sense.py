@@ -163,6 +163,31 @@ class MediumNotPresent(CheckCondition):
     code = (0x3A, 0x00)
 
 
+class InTransition(CheckCondition):
+    """LOGICAL UNIT NOT ACCESSIBLE, ASYMMETRIC ACCESS STATE TRANSITION."""
+
+    key = SenseKey.NOT_READY
+    code = (0x04, 0x0A)
+
+
+class PortStandby(InTransition):
+    """LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN STANDBY STATE."""
+
+    code = (0x04, 0x0B)
+
+
+class PortUnavailable(InTransition):
+    """LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE."""
+
+    code = (0x04, 0x0C)
+
+
+class Offline(InTransition):
+    """LOGICAL UNIT NOT READY, OFFLINE."""
+
+    code = (0x04, 0x12)
+
+
 class WriteProtected(CheckCondition):
     """WRITE PROTECTED."""
 

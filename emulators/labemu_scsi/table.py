@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from labemu_scsi import capacity, control, inquiry, mode, persistent, provisioning, reserve, transfer
+from labemu_scsi import alua, capacity, control, inquiry, mode, persistent, provisioning, reserve, transfer
 from labemu_scsi.cdb import CommandSpec
 
 Entry = CommandSpec | Mapping[int, CommandSpec] | None
@@ -34,5 +34,6 @@ UNIT_COMMANDS: Final = (
     *provisioning.COMMANDS,
     *reserve.COMMANDS,
     *persistent.COMMANDS,
+    *alua.COMMANDS,
 )
 """Commands that need nothing but their unit."""

@@ -14,7 +14,8 @@ from typing import Final
 from labemu_scsi.command import Deferred, Interceptor, Outcome, Response
 from labemu_scsi.limits import MAX_TRANSFER_BYTES
 from labemu_scsi.nexus import CAPACITY_CHANGED, DEVICE_RESET, MEDIUM_CHANGED, Attentions, Nexus
-from labemu_scsi.persistent_state import PersistentReservations
+from labemu_scsi.persistent_state import PersistentReservations, StateStore
+from labemu_scsi.ports import PortGroup
 from labemu_scsi.sense import WriteProtected
 from labemu_store.block import BlockStore, Operation, VectoredStore
 
@@ -51,6 +52,7 @@ class LogicalUnit:
         vendor: up to 8 characters.
         product: up to 16 characters.
         revision: up to 4 characters.
+        state: where its persistent reservations are kept through a loss of power; None refuses to.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class LogicalUnit:
         vendor: str = "LABCTL",
         product: str = "VIRTUAL-DISK",
         revision: str = "1.0",
+        state: StateStore | None = None,
     ) -> None:
         if block_size not in (512, 4096):
             raise ValueError("block_size is 512 or 4096")
@@ -81,10 +84,10 @@ class LogicalUnit:
         self.product = product
         self.revision = revision
         self.max_transfer = MAX_TRANSFER_BYTES >> self.shift
-        self.attentions = Attentions()
+        self.attentions = Attentions(self.detach)
         self.mode = ModeSettings()
         self.reserved_by: Nexus | None = None  # RESERVE(6)
-        self.persistent = PersistentReservations()
+        self.persistent = PersistentReservations(state)
         self.removal_prevented_by: set[Nexus] = set()
         self.loaded = True
         self.faults: Interceptor | None = None
@@ -141,9 +144,9 @@ class LogicalUnit:
         blocking = self.blocking or operation is Operation.FLUSH
         return Deferred(work, delay, blocking)
 
-    def attach(self, nexus: Nexus, code: tuple[int, int]) -> None:
-        """A nexus came to be; it hears `code` first."""
-        self.attentions.attach(nexus, code)
+    def groups(self) -> dict[int, PortGroup]:
+        """The target port groups that it is reached through, of all its devices, by identifier."""
+        return {number: group for home in self.attentions.homes for number, group in home.groups.items()}
 
     def detach(self, nexus: Nexus) -> None:
         """A nexus is lost (SAM-5 6.3.4): what hung on it goes; persistent reservations stay."""

@@ -48,13 +48,17 @@ def _serial(unit: LogicalUnit, nexus: Nexus) -> bytes:
 
 
 def _identification(unit: LogicalUnit, nexus: Nexus) -> bytes:
-    """Page 83h: what names the unit, the port that was asked, and the device behind it."""
+    """Page 83h: what names the unit, the port that was asked and its group, and the device behind it."""
+    group = []
+    if nexus.group is not None:
+        group.append(_designator(_BINARY, 5, _PORT, struct.pack(">HH", 0, nexus.group.identifier)))
     vendor = unit.vendor.encode()[:8].ljust(8) + unit.serial.encode("ascii", "replace")[:56]
     return b"".join(
         (
             _designator(_BINARY, 3, _UNIT, unit.naa),
             _designator(_ASCII, 1, _UNIT, vendor),
             _designator(_BINARY, 4, _PORT, struct.pack(">HH", 0, nexus.relative_port)),
+            *group,
             _designator(_UTF8, 8, _PORT, _name_string(nexus.target_port)),
             _designator(_UTF8, 8, _DEVICE, _name_string(nexus.target_name)),
         )

@@ -58,7 +58,8 @@ class Side:
         login = LoginRequest(immediate=True, flags=0x87, lun=b"\x80\0\0\0\0\x01\0\0", cmd_sn=1)
         self.feed([login.encode(format_text(pairs))])
         assert self.connection.session is not None, self.connection.error
-        self.unit.attentions.pending.clear()
+        assert self.connection.session.nexus is not None
+        self.unit.attentions.take(self.connection.session.nexus)
         self.events = 0
 
     def feed(self, chunks: Sequence[bytes]) -> bytes:
@@ -297,7 +298,8 @@ def _write_through(unit: LogicalUnit) -> None:
 
 def _shrink(unit: LogicalUnit) -> None:
     unit.resize(BLOCK)
-    unit.attentions.pending.clear()
+    for nexus in list(unit.attentions.pending):
+        unit.attentions.take(nexus)
 
 
 def _fail(unit: LogicalUnit) -> None:
