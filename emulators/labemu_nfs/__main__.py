@@ -37,13 +37,14 @@ example:
   nfs-ls nfs://10.0.0.1/gold
   qemu-img create -f qcow2 nfs://10.0.0.1/gold/disk.qcow2 1G
   mount -t nfs -o vers=3 10.0.0.1:/gold /mnt
+  mount -t nfs -o vers=4.2 10.0.0.1:/gold /mnt
 """
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m labemu_nfs",
-        description="Serve directories over NFSv3.",
+        description="Serve directories over NFSv3 and NFSv4.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
