@@ -30,22 +30,24 @@ if TYPE_CHECKING:
     from labemu_iscsi.session import Session
     from labemu_scsi.unit import LogicalUnit
 
-# RFC 7143 11.3: bytes 0 and 1, lengths, LUN, ITT, expected length, CmdSN; then the CDB as READ(10) has it: opcode, flags, LBA,
-# group number, length, control
-_COMMAND = struct.Struct(">HxxIQIII4xBBIBHB6x").unpack_from
-_CDB16 = struct.Struct(">QIBB").unpack_from  # the same of READ(16): LBA, length, group number, control
+# RFC 7143 11.3: bytes 0 and 1, lengths, LUN, ITT, expected length, CmdSN; then the CDB as READ(10) has it: opcode and flags, LBA,
+# and in one number group number, length and control
+_COMMAND = struct.Struct(">HxxIQIII4xHII6x").unpack_from
+_CDB16 = struct.Struct(">QIBB").unpack_from  # of READ(16): LBA, length, group number, control
 _LUN = struct.Struct(">8xQ").unpack_from
 _CDB_AT: Final = 32
 _CDB16_AT: Final = _CDB_AT + 2
 # RFC 7143 11.4, 11.7: Data-In with status and SCSI Response have the same layout, as far as it is not zero here
-_REPLY = struct.Struct(">IIQIIIII12x").pack_into
+_REPLY = struct.Struct(">II8xIIIII12x").pack_into
 _DATA_IN: Final = 0x25810000  # final, with status GOOD
 _RESPONSE: Final = 0x21800000  # command completed at target, GOOD
-_ANY_ORDER: Final = 0xFFFE  # untagged or simple: the lowest bit of the attribute does not matter
-_READ: Final = 0x01C0  # SCSI command, not immediate; F and R
-_WRITE: Final = 0x01A0  # the same; F and W
-_CDB_FLAGS: Final = 0xE8  # RDPROTECT or WRPROTECT, and FUA
+_READ: Final = 0x01C1  # SCSI command, not immediate; F and R; simple
+_WRITE: Final = 0x01A1  # the same; F and W
+_SIMPLE: Final = 0x0001  # added to what came: untagged counts as simple
 _READ10, _WRITE10, _READ16, _WRITE16 = 0x28, 0x2A, 0x88, 0x8A
+_READ10_PLAIN, _WRITE10_PLAIN, _READ16_PLAIN, _WRITE16_PLAIN = 0x2800, 0x2A00, 0x8800, 0x8A00  # no flag is set
+_LENGTH_AT: Final = 8  # bits: behind the length stands the control byte
+_FAR: Final = MASK - (1 << 16)  # beyond it a stretch could reach the end of a counter, where it begins again
 
 
 class FastLane:
@@ -79,8 +81,9 @@ class FastLane:
         if session.held or len(session.tasks) >= COMMAND_WINDOW:
             return False
         start = self._used
-        while framer.end - framer.position >= BHS_LENGTH:
-            stretch = _STRETCHES.get(framer.buffer[framer.position + _CDB_AT])
+        buffer, end = framer.buffer, framer.end
+        while end - framer.position >= BHS_LENGTH:
+            stretch = _STRETCHES.get(buffer[framer.position + _CDB_AT])
             if stretch is None or not stretch(self, session):
                 break
         if self._used > start:
@@ -99,51 +102,51 @@ class FastLane:
         unit = _plain_unit(session, lun)
         if unit is None:
             return False
-        readv, shift, blocks, most = unit.vectored.readv, unit.shift, unit.blocks, unit.max_transfer
+        readv, shift, low, capacity = unit.vectored.readv, unit.shift, unit.block_size - 1, unit.blocks << unit.shift
         first = exp = session.exp_cmd_sn
         stat_sn = sender.stat_sn
+        if exp > _FAR or stat_sn > _FAR:
+            return False
         last = COMMAND_WINDOW - len(tasks) + session.immediate_tasks - 1
+        lift = shift - _LENGTH_AT
         head_digest, data_digest = sender.header_digest, sender.data_digest
         head = BHS_LENGTH + head_digest * DIGEST_LENGTH
         limit = LANE_BUFFER - head - data_digest * DIGEST_LENGTH
-        room = min(sender.max_data, limit)
+        room = min(sender.max_data, limit, unit.max_transfer << shift)
         datas: list[memoryview] = []
         places: list[int] = []
         begin = stop = 0
         try:
             while end - at >= head:
-                kind, lengths, to, itt, size, cmd_sn, opcode, flags, lba, group, count, control = _COMMAND(buffer, at)
-                if opcode == _READ16:
-                    lba, count, group, control = _CDB16(buffer, at + _CDB16_AT)
-                elif opcode != _READ10:
-                    break
+                kind, lengths, to, itt, size, cmd_sn, opcode, lba, count = _COMMAND(buffer, at)
+                if opcode != _READ10_PLAIN:
+                    if opcode != _READ16_PLAIN:
+                        break
+                    lba, count = _wide(buffer, at)
+                offset = lba << shift
                 if (
-                    kind & _ANY_ORDER != _READ
+                    kind | _SIMPLE != _READ
                     or lengths  # no AHS, no data
                     or to != lun
                     or cmd_sn != exp
-                    or size != count << shift
+                    or count << lift != size  # which is not, in the end, if there is a group number or a control byte
+                    or size & low
                     or not 0 < size <= room
-                    or flags & _CDB_FLAGS
-                    or group
-                    or control
-                    or count > most
-                    or lba + count > blocks
+                    or offset + size > capacity
                     or (tasks and itt in tasks)
                 ):
                     break
                 if pos + size > limit:
                     self._full = True
                     break
-                offset = lba << shift
                 if offset != stop or len(datas) >= LANE_RUN:
                     if datas:
                         readv(datas, begin, stop - begin)
                         datas = []
                     begin = stop = offset
-                exp = (exp + 1) & MASK
-                _REPLY(out, pos, _DATA_IN, size, 0, itt, NO_TAG, stat_sn, exp, (exp + last) & MASK)
-                stat_sn = (stat_sn + 1) & MASK
+                exp += 1
+                _REPLY(out, pos, _DATA_IN, size, itt, NO_TAG, stat_sn, exp, exp + last)
+                stat_sn += 1
                 if head_digest:
                     framer.check(at, 0)
                     out[pos + BHS_LENGTH : pos + head] = digest(view[pos : pos + BHS_LENGTH])
@@ -162,11 +165,11 @@ class FastLane:
             return False
         for place, size in zip(places[::2], places[1::2], strict=True):
             out[place : place + DIGEST_LENGTH] = digest(view[place - size : place])
-        framer.take(at)
+        framer.position = at
         self._used = pos
         sender.stat_sn = stat_sn
         session.exp_cmd_sn = exp
-        session.commands += (exp - first) & MASK
+        session.commands += exp - first
         return exp != first
 
     def _writes(self, session: Session) -> bool:  # noqa: C901
@@ -177,38 +180,39 @@ class FastLane:
         unit = _plain_unit(session, lun)
         if unit is None or not session.parameters.immediate_data or not _writes_plainly(unit):
             return False
-        writev, shift, blocks, most = unit.vectored.writev, unit.shift, unit.blocks, unit.max_transfer
+        writev, shift, low, capacity = unit.vectored.writev, unit.shift, unit.block_size - 1, unit.blocks << unit.shift
         first = exp = session.exp_cmd_sn
         stat_sn = sender.stat_sn
+        if exp > _FAR or stat_sn > _FAR:
+            return False
         last = COMMAND_WINDOW - len(tasks) + session.immediate_tasks - 1
+        lift = shift - _LENGTH_AT
         head_digest, data_digest = sender.header_digest, sender.data_digest
         digests = head_digest or data_digest
         head = BHS_LENGTH + head_digest * DIGEST_LENGTH
         around = head + data_digest * DIGEST_LENGTH
         limit = LANE_BUFFER - head
-        room = min(framer.max_data, session.parameters.first_burst)
+        room = min(framer.max_data, session.parameters.first_burst, unit.max_transfer << shift)
         incoming = framer.view
         datas: list[memoryview] = []
         begin = stop = 0
         try:
             while end - at >= around:
-                kind, lengths, to, itt, size, cmd_sn, opcode, flags, lba, group, count, control = _COMMAND(buffer, at)
-                if opcode == _WRITE16:
-                    lba, count, group, control = _CDB16(buffer, at + _CDB16_AT)
-                elif opcode != _WRITE10:
-                    break
+                kind, lengths, to, itt, size, cmd_sn, opcode, lba, count = _COMMAND(buffer, at)
+                if opcode != _WRITE10_PLAIN:
+                    if opcode != _WRITE16_PLAIN:
+                        break
+                    lba, count = _wide(buffer, at)
+                offset = lba << shift
                 if (
-                    kind & _ANY_ORDER != _WRITE
+                    kind | _SIMPLE != _WRITE
                     or lengths != size  # no AHS, all of the data
                     or to != lun
                     or cmd_sn != exp
-                    or size != count << shift
+                    or count << lift != size  # which is not, in the end, if there is a group number or a control byte
+                    or size & low
                     or not 0 < size <= room
-                    or flags & _CDB_FLAGS
-                    or group
-                    or control
-                    or count > most
-                    or lba + count > blocks
+                    or offset + size > capacity
                     or end - at < around + size
                     or (tasks and itt in tasks)
                 ):
@@ -216,15 +220,14 @@ class FastLane:
                 if pos > limit:
                     self._full = True
                     break
-                offset = lba << shift
                 if offset != stop or len(datas) >= LANE_RUN:
                     if datas:
                         writev(datas, begin, stop - begin)
                         datas = []
                     begin = stop = offset
-                exp = (exp + 1) & MASK
-                _REPLY(out, pos, _RESPONSE, 0, 0, itt, 0, stat_sn, exp, (exp + last) & MASK)
-                stat_sn = (stat_sn + 1) & MASK
+                exp += 1
+                _REPLY(out, pos, _RESPONSE, 0, itt, 0, stat_sn, exp, exp + last)
+                stat_sn += 1
                 if digests:
                     framer.check(at, size)
                     if head_digest:
@@ -237,12 +240,18 @@ class FastLane:
                 writev(datas, begin, stop - begin)
         except (OSError, PeerError):
             return False
-        framer.take(at)
+        framer.position = at
         self._used = pos
         sender.stat_sn = stat_sn
         session.exp_cmd_sn = exp
-        session.commands += (exp - first) & MASK
+        session.commands += exp - first
         return exp != first
+
+
+def _wide(buffer: bytearray, at: int) -> tuple[int, int]:
+    """LBA and length of a READ(16) or WRITE(16), as the shorter CDBs have them: one number with group number and control."""
+    lba, count, group, control = _CDB16(buffer, at + _CDB16_AT)
+    return lba, count << _LENGTH_AT | control | group << 31
 
 
 def _plain_unit(session: Session, lun: int) -> LogicalUnit | None:

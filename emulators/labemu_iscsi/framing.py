@@ -40,18 +40,9 @@ class Framer:
         self.data_digest = False
         self.buffer = bytearray(capacity)
         self.view = memoryview(self.buffer)
-        self._start = 0
+        self.position = 0  # where the next PDU's header starts in `buffer`; whoever else parses it moves it on
         self.end = 0  # of what was received
         self._check_capacity()
-
-    @property
-    def position(self) -> int:
-        """Where the next PDU's header starts in `buffer`."""
-        return self._start
-
-    def take(self, position: int) -> None:
-        """Whoever parses the buffer has taken all PDUs up to `position`."""
-        self._start = position
 
     def check(self, start: int, size: int) -> None:
         """Hold a whole PDU without AHS at `start`, with `size` bytes of data, to its digests.
@@ -68,27 +59,27 @@ class Framer:
 
     def grow(self, *, max_data: int, capacity: int) -> None:
         """Take a larger buffer; views of the old one stay what they are."""
-        old = self.view[self._start : self.end]
+        old = self.view[self.position : self.end]
         self.max_data = max_data
         self.buffer = bytearray(capacity)
         self.view = memoryview(self.buffer)
         self.view[: len(old)] = old
-        self._start, self.end = 0, len(old)
+        self.position, self.end = 0, len(old)
         self._check_capacity()
 
     def receive_buffer(self) -> memoryview:
         """Where the next bytes go; never empty, because a whole PDU always fits."""
-        if self._start == self.end:
-            self._start = self.end = 0
-        elif self._start:
-            left = self.end - self._start
-            if left < BHS_LENGTH or len(self.buffer) - self._start < self._pdu_length():
-                self.view[:left] = self.view[self._start : self.end]
-                self._start, self.end = 0, left
+        if self.position == self.end:
+            self.position = self.end = 0
+        elif self.position:
+            left = self.end - self.position
+            if left < BHS_LENGTH or len(self.buffer) - self.position < self._pdu_length():
+                self.view[:left] = self.view[self.position : self.end]
+                self.position, self.end = 0, left
         return self.view[self.end :]
 
     def _pdu_length(self) -> int:
-        (lengths,) = LENGTHS.unpack_from(self.buffer, self._start + 4)
+        (lengths,) = LENGTHS.unpack_from(self.buffer, self.position + 4)
         return self._total(lengths)
 
     def _total(self, lengths: int) -> int:
@@ -111,7 +102,7 @@ class Framer:
             PeerError: too long, or a header digest that does not match (fatal both).
             DataDigestError: a data digest that does not match.
         """
-        start = self._start
+        start = self.position
         if self.end - start < BHS_LENGTH:
             return None
         (lengths,) = LENGTHS.unpack_from(self.buffer, start + 4)
@@ -122,7 +113,7 @@ class Framer:
         total = BHS_LENGTH + (lengths >> 24) * 4 + ((size + 3) & ~3) if plain else self._total(lengths)
         if self.end - start < total:
             return None
-        self._start = start + total
+        self.position = start + total
         if not plain:
             return start, self._checked(start, lengths)
         if not size:
