@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -20,6 +21,7 @@ from labemu_faults.rule import Armed
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.events import Event, LoggedIn
 from labemu_iscsi.io.executor import WorkExecutor
+from labemu_iscsi.io.linger import MOMENT, STEPS, Linger
 from labemu_iscsi.limits import LOGIN_TIMEOUT, OUTPUT_HIGH_WATER
 from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import Buffer
@@ -39,6 +41,7 @@ class SocketConnection:
         sock: connected and non-blocking; closed by this object.
         node: what the engine serves.
         executor: deferred work.
+        linger: the server's.
         peer: the initiator's address.
         portal: where it came in.
         closed: called once, at the end.
@@ -52,6 +55,7 @@ class SocketConnection:
         *,
         node: Node,
         executor: WorkExecutor,
+        linger: Linger,
         peer: str,
         portal: str,
         closed: Callable[[SocketConnection], None],
@@ -61,6 +65,8 @@ class SocketConnection:
         self._sock = sock
         self._closed = closed
         self._told = logged_in
+        self._linger = linger
+        self._commands = 0
         self.target = TargetConnection(node, peer=peer, portal=portal, now=loop.time(), wake=self._wake, fast=True)
         self.engine: TargetConnection | Tamper = self.target  # a Tamper in its place while faults are ordered
         self.frozen = False
@@ -99,27 +105,56 @@ class SocketConnection:
         self._work()
 
     def _readable(self) -> None:
-        try:
-            count = self._sock.recv_into(self.engine.receive_buffer())
-        except (BlockingIOError, InterruptedError):
+        """Take what came, and where the initiator goes step by step, wait a moment for its next step (linger.py)."""
+        linger, wait = self._linger, 0.0
+        for _ in range(STEPS):
+            if not self._receive(wait):
+                break
+            session = self.target.session
+            if session is None or self._events or not self._reading or not self._open:
+                return
+            commands, self._commands = self._commands, session.commands
+            if not linger.worthwhile(self, single=session.commands - commands == 1):
+                return
+            wait = MOMENT
+        else:
             return
-        except OSError as error:
-            self._lost(error.strerror or "receive failed")
-            return
+        if wait:
+            linger.missed()
+
+    def _receive(self, wait: float) -> bool:
+        """Receive once, and do what that asks for; False when nothing has come, for so many seconds."""
+        engine = self.engine
+        buffer = engine.receive_buffer()
+        until = time.perf_counter() + wait if wait else 0.0
+        while True:
+            try:
+                count = self._sock.recv_into(buffer)
+                break
+            except (BlockingIOError, InterruptedError):
+                if time.perf_counter() >= until:
+                    return False
+            except OSError as error:
+                self._lost(error.strerror or "receive failed")
+                return True
         if not count:
             self._lost("the initiator closed the connection")
-            return
-        self._events.extend(self.engine.received(count, self._loop.time()))
+            return True
+        if wait:
+            self._linger.found()
+        self._events.extend(engine.received(count, self._loop.time()))
         self._work()
+        return True
 
     def _work(self) -> None:
         """Execute what was received, as far as the output has room, and send."""
         if not self._open or self.frozen:
             return
         while True:
-            self._handle()
-            if self.frozen or not self._open:
-                return
+            if self._events:
+                self._handle()
+                if self.frozen or not self._open:
+                    return
             if not self._send():
                 self._pause()
                 return
@@ -130,7 +165,7 @@ class SocketConnection:
             self._events.extend(self.engine.proceed())
         if self.engine.closed:
             self.close()
-        else:
+        elif self._writing or not self._reading:
             self._resume()
 
     def _handle(self) -> None:
@@ -162,7 +197,7 @@ class SocketConnection:
         while output:
             batch = list(output) if len(output) <= _MAX_BUFFERS else [output[i] for i in range(_MAX_BUFFERS)]
             try:
-                sent = self._sock.send(batch[0]) if len(batch) == 1 else self._sock.sendmsg(batch)
+                sent = self._sock.sendmsg(batch)
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError as error:

@@ -20,6 +20,7 @@ from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.connection import SocketConnection
 from labemu_iscsi.io.executor import WorkExecutor
 from labemu_iscsi.io.faults import IscsiFaults
+from labemu_iscsi.io.linger import Linger
 from labemu_iscsi.io.patrol import Patrol
 from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME, PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.node import Node
@@ -88,6 +89,7 @@ class IscsiServer:
         self._node.ping_timeout = ping_timeout
         self._patrol: Patrol | None = None
         self._executor: WorkExecutor | None = None
+        self._linger = Linger()
         self.faults = IscsiFaults(self._node, lambda: self._connections)
 
     @property
@@ -290,6 +292,7 @@ class IscsiServer:
                 sock,
                 node=self._node,
                 executor=self._executor,
+                linger=self._linger,
                 peer=peer,
                 portal=portal,
                 closed=self._connections.discard,
