@@ -136,7 +136,7 @@ class Armed:
         action = self.rule.action
         if action.kind is ActionKind.LATENCY:
             return action.latency(self.random)
-        if action.kind is not ActionKind.RATE:
+        if action.kind is not ActionKind.RATE or not size:
             return 0.0
         self._free_at = max(self._free_at, now) + size / action.rate
         return self._free_at - now

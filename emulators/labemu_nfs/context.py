@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from labemu_nfs.exports import ExportTable
-from labemu_nfs.faults import Faults
 from labemu_nfs.handles import Handles
 
 
@@ -22,8 +21,6 @@ class Context:
         self.verifier = verifier
         self.bytes_read = 0
         self.bytes_written = 0
-        self.faults: Faults | None = None
-        """Set while there are rules, for versions that ask of each operation of a call."""
 
     def lost_writes(self) -> None:
         """Unstable data may be lost (the disk refused it): change the verifier, so that every client sends its own again."""

@@ -7,20 +7,23 @@ give to their own engines.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from labemu_faults.action import ActionKind
 from labemu_faults.rule import Armed, Rule
 from labemu_faults.table import FaultTable
-from labemu_nfs.context import Context
 from labemu_nfs.faults import Faults, check_rule, is_transport
 from labemu_nfs.io.connection import Connection
 from labemu_nfs.nfs3.faulty import faulty
 from labemu_nfs.nfs3.program import TABLE
+from labemu_nfs.nfs4.context import Context4
+from labemu_nfs.nfs4.faulty import faulty_procedures
+from labemu_nfs.nfs4.ops.table import OPS
 from labemu_nfs.rpc.program import Program
 from labemu_nfs.rpc.server import RpcServer
 
-OPERATIONS: Final = tuple(name for name, *_ in TABLE)
+OPERATIONS: Final = tuple(dict.fromkeys((*(name for name, *_ in TABLE), *(op.name for op in OPS))))
 
 
 class NfsFaults:
@@ -29,26 +32,24 @@ class NfsFaults:
     Args:
         rpc: the server that the program is in.
         program: NFS, as served without faults.
-        context: the program's.
+        context4: what its calls share.
         connections: those that are open now.
-        operations: names of all operations that rules may select.
     """
 
     def __init__(
         self,
         rpc: RpcServer,
         program: Program,
-        context: Context,
+        context4: Context4,
         connections: Callable[[], Iterable[Connection]],
-        operations: Iterable[str] = OPERATIONS,
     ) -> None:
         self._rpc = rpc
         self._plain = program
-        self._context = context
         self._connections = connections
-        self._operations = tuple(operations)
         self.faults = Faults(self.apply)
-        self._faulty = faulty(program, self.faults, context)
+        third = faulty(program, self.faults, context4.shared)
+        fourth = faulty_procedures(context4, OPS, self.faults)
+        self._faulty = replace(third, versions={**third.versions, 4: fourth})
 
     @property
     def table(self) -> FaultTable:
@@ -61,7 +62,7 @@ class NfsFaults:
         Raises:
             FaultError: what the server cannot do, or its id is taken.
         """
-        check_rule(rule, self._operations)
+        check_rule(rule, OPERATIONS)
         return self.faults.table.add(rule, hits=hits)
 
     def apply(self) -> None:
@@ -69,7 +70,6 @@ class NfsFaults:
         wanted = self._faulty if self.faults.rules else self._plain
         if self._rpc.programs[wanted.number] is not wanted:
             self._rpc.replace(wanted)
-        self._context.faults = self.faults if self.faults.rules else None
         for connection in tuple(self._connections()):
             self._apply_to(connection)
 

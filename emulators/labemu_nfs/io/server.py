@@ -111,7 +111,7 @@ class NfsServer:
         self._ports: list[Listener | DatagramPort] = []
         self._connections: dict[RpcConnection, Connection] = {}
         self._jobs: set[asyncio.Future[object]] = set()
-        self.faults = NfsFaults(self._rpc, nfs, self._context, lambda: self._connections.values())
+        self.faults = NfsFaults(self._rpc, nfs, self._context4, lambda: self._connections.values())
         self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="nfs-disk")
 
     @property

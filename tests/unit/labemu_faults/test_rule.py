@@ -57,6 +57,7 @@ def test_the_first_byte_of_an_overlap_is_found_exactly(start, length, low, size)
 def test_a_rate_lets_so_many_bytes_through_each_second() -> None:
     rule = armed(action=Action(kind=ActionKind.RATE, rate=1000))
     assert [rule.delay(500, now) for now in (10.0, 10.0, 10.5, 20.0)] == [0.5, 1.0, 1.0, 0.5]
+    assert rule.delay(0, 20.0) == 0.0
 
 
 def test_latency_is_fixed_or_has_the_average_and_the_tail_that_were_ordered() -> None:
