@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from labemu_nfs.exports import ExportTable
 from labemu_nfs.handles import Handles
 
@@ -21,6 +23,8 @@ class Context:
         self.verifier = verifier
         self.bytes_read = 0
         self.bytes_written = 0
+        self.foreign: Callable[[tuple[int, bytes], int], bool] | None = None
+        """Whether a version that knows no opens may read (1), write (2) or otherwise change (4) a file now: see nfs4.state.api."""
 
     def lost_writes(self) -> None:
         """Unstable data may be lost (the disk refused it): change the verifier, so that every client sends its own again."""

@@ -104,6 +104,7 @@ class NfsServer:
         self._locking = Locking(self._context, self._addresses, state_dir, LockTable())
         self._dialer = CallbackDialer(self._addresses, self._adopt)
         self.state = _client_state(state_dir, secret, self._dialer)
+        self._context.foreign = lambda file, use: self.state.check_foreign(file, use, time.monotonic())
         self._context4 = Context4(self._context, self.state, time.monotonic)
         nfs = nfs_program(self._context, nfs4_procedures(self._context4, OPS))
         self._rpc = RpcServer((nfs, self._mount.program(), *self._locking.programs()))
@@ -205,6 +206,7 @@ class NfsServer:
         self._stop_listening()
         await self._locking.close()
         await self._dialer.close()
+        self.state.close()
         for connection in tuple(self._connections.values()):
             connection.close()
         if self._jobs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from errno import EPERM
 
-from labemu_nfs.nfs3.request import Request, Target
+from labemu_nfs.nfs3.request import CHANGE, WRITE, Request, Target
 from labemu_nfs.nfs3.status import Nfs3Error, Status
 from labemu_nfs.nfs3.types import fattr3, nfstime3, post_op, sattr3
 from labemu_nfs.rpc.message import Body
@@ -36,6 +36,7 @@ def setattr3(request: Request, arguments: Decoder) -> Body | Job:
     target.require_writable()
     if guard is not None and guard != target.before.ctime % (2**32 * _SECOND):
         raise Nfs3Error(Status.NOT_SYNC)
+    request.require_free(target, target.key, CHANGE if change.size is None else WRITE)
     target.store.setattr(target.key, allowed_change(target.before, target.who, change))
     return request.durable([target], lambda: [_OK + target.wcc()])
 

@@ -11,7 +11,7 @@ from struct import Struct
 
 from labemu_nfs.context import Context
 from labemu_nfs.limits import MAX_IO
-from labemu_nfs.nfs3.request import Request, Target, failed_wcc
+from labemu_nfs.nfs3.request import READ, WRITE, Request, Target, failed_wcc
 from labemu_nfs.nfs3.status import Nfs3Error, Status, status_of
 from labemu_nfs.nfs3.types import fattr3
 from labemu_nfs.rpc.message import Body
@@ -51,6 +51,7 @@ def read3(request: Request, arguments: Decoder) -> Body:
     target = request.target(arguments)
     offset, count = arguments.unpack(_READ)
     _require_file(target, access.READ)
+    request.require_free(target, target.key, READ)
     before = target.before
     size = before.size
     data = target.store.read(target.key, offset, min(count, MAX_IO, size - offset)) if offset < size else b""
@@ -71,6 +72,7 @@ def write3(request: Request, arguments: Decoder) -> Body | Job:
         raise Nfs3Error(Status.INVAL)
     target.require_writable()
     _require_file(target, access.WRITE)
+    request.require_free(target, target.key, WRITE)
     if offset + count > MAX_OFFSET:
         raise Nfs3Error(Status.FBIG)
     if count:

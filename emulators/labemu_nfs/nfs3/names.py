@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from labemu_nfs.nfs3.request import Request, Target, failed_link, failed_rename
+from labemu_nfs.nfs3.request import CHANGE, Request, Target, failed_link, failed_rename
 from labemu_nfs.nfs3.status import Nfs3Error, Status
 from labemu_nfs.nfs3.types import filename3, post_op
 from labemu_nfs.rpc.message import Body
@@ -45,10 +45,11 @@ def lookup3(request: Request, arguments: Decoder) -> Body:
     return [_OK + opaque(handle) + found + post_op(directory.before, fsid)]
 
 
-def _victim(directory: Target, name: bytes) -> Attributes:
+def _victim(request: Request, directory: Target, name: bytes) -> Attributes:
     """The attributes of what is to be removed, once that is allowed."""
-    attributes = directory.store.peek(directory.key, name)[1]
+    key, attributes = directory.store.peek(directory.key, name)
     access.require_removal(directory.before, attributes, directory.who)
+    request.require_free(directory, key, CHANGE)
     return attributes
 
 
@@ -59,7 +60,7 @@ def remove3(request: Request, arguments: Decoder) -> Body | Job:
     if name in _DOTS:
         raise Nfs3Error(Status.ISDIR)
     access.require(directory.before, directory.who, access.WRITE | access.EXECUTE)
-    if _victim(directory, name).kind is FileKind.DIRECTORY:
+    if _victim(request, directory, name).kind is FileKind.DIRECTORY:
         raise Nfs3Error(Status.ISDIR)
     directory.store.unlink(directory.key, name)
     return request.durable([directory], lambda: [_OK + directory.wcc()])
@@ -72,7 +73,7 @@ def rmdir3(request: Request, arguments: Decoder) -> Body | Job:
     if name in _DOTS:
         raise Nfs3Error(Status.INVAL if name == b"." else Status.EXIST)
     access.require(directory.before, directory.who, access.WRITE | access.EXECUTE)
-    if _victim(directory, name).kind is not FileKind.DIRECTORY:
+    if _victim(request, directory, name).kind is not FileKind.DIRECTORY:
         raise Nfs3Error(Status.NOTDIR)
     directory.store.rmdir(directory.key, name)
     return request.durable([directory], lambda: [_OK + directory.wcc()])
@@ -89,9 +90,9 @@ def rename3(request: Request, arguments: Decoder) -> Body | Job:
         raise Nfs3Error(Status.INVAL)
     for directory in (source, target):
         access.require(directory.before, directory.who, access.WRITE | access.EXECUTE)
-    _victim(source, name)
+    _victim(request, source, name)
     with suppress(FileNotFoundError):  # nothing is in the way
-        _victim(target, to_name)
+        _victim(request, target, to_name)
     source.store.rename(source.key, name, target.key, to_name)
     changed = [source] if source.key == target.key else [source, target]
     return request.durable(changed, lambda: [_OK + source.wcc() + target.wcc()], failed_rename)
@@ -109,5 +110,6 @@ def link3(request: Request, arguments: Decoder) -> Body | Job:
     if file.before.kind is FileKind.DIRECTORY:
         raise Nfs3Error(Status.ISDIR)
     access.require(directory.before, directory.who, access.WRITE | access.EXECUTE)
+    request.require_free(file, file.key, CHANGE)
     directory.store.link(file.key, directory.key, name)
     return request.durable([directory, file], lambda: [_OK + file.post_op() + directory.wcc()], failed_link)

@@ -22,6 +22,9 @@ from labemu_store.file.access import Identity
 from labemu_store.file.protocol import FileStore
 from labemu_store.file.types import Attributes, FileKind, Key
 
+READ, WRITE, CHANGE = 1, 2, 4
+"""What `require_free` asks for; CHANGE is of anything but the bytes."""
+
 
 class Target:
     """A node that a call names by its handle, with its attributes as they were before the call."""
@@ -88,6 +91,18 @@ class Request:
         target = Target(export, key, who)
         self.targets.append(target)
         return target
+
+    def require_free(self, target: Target, key: Key, use: int) -> None:
+        """Raise Nfs3Error JUKEBOX while a share reservation or a delegation of NFSv4 forbids it: the client tries again.
+
+        Args:
+            target: a node of the same export.
+            key: the node in question.
+            use: READ, WRITE or CHANGE.
+        """
+        foreign = self.context.foreign
+        if foreign is not None and not foreign((target.export.fsid, key), use):
+            raise Nfs3Error(Status.JUKEBOX)
 
     def post_op_fh(self, target: Target, key: Key) -> bytes:
         """post_op_fh3 of another node of the target's export, present."""

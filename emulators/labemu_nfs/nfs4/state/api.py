@@ -11,7 +11,7 @@ from typing import Protocol
 from labemu_nfs.nfs4.state.model import FileId, Session
 from labemu_nfs.nfs4.state.stateids import Stateid
 
-READ, WRITE = 1, 2
+READ, WRITE, CHANGE = 1, 2, 4
 
 
 class Asker(Protocol):
@@ -70,4 +70,4 @@ class FileStates(Protocol):
         """Whether anybody has it open, so that its bytes must outlive its last name."""
 
     def check_foreign(self, file: FileId, access: int, now: float) -> bool:
-        """For NFSv3, which knows no state: whether I/O or a change (WRITE) may be done now; where not, it answers JUKEBOX."""
+        """For NFSv3, which knows no state: whether READ, WRITE or another CHANGE may be done now; where not, it answers JUKEBOX."""

@@ -98,8 +98,8 @@ class Grace:
         """It has state now: keep its name."""
         name = name_of(client)
         if name not in self._current:
+            self._records.save(self._current | self._former | {name})
             self._current.add(name)
-            self._records.save(self._current | self._former)
 
     def forget(self, client: Client) -> None:
         """Its state was taken or given up."""
@@ -107,3 +107,7 @@ class Grace:
         if name in self._current:
             self._current.discard(name)
             self._records.save(self._current | self._former)
+
+    def settle(self, holders: Iterable[Client]) -> None:
+        """The server stops in good order: keep the names of those that hold something, and of those that may still reclaim."""
+        self._records.save({name_of(client) for client in holders} | self._former)

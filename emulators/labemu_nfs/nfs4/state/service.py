@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labemu_nfs.limits import LEASE_TIME
-from labemu_nfs.nfs4.state.api import READ, Asker
+from labemu_nfs.nfs4.state.api import CHANGE, READ, WRITE, Asker
 from labemu_nfs.nfs4.state.clients40 import Clients40
 from labemu_nfs.nfs4.state.clients41 import Clients41
 from labemu_nfs.nfs4.state.core import Core
@@ -86,7 +86,7 @@ class NfsState:
 
     def check_change(self, asker: Asker, file: FileId) -> None:
         """See api.FileStates."""
-        self.delegations.require_none(file, client_of(asker), 2, asker.now)
+        self.delegations.require_none(file, client_of(asker), WRITE, asker.now)
 
     def changed_elsewhere(self, asker: Asker, file: FileId) -> tuple[int, int] | None:
         """See api.FileStates."""
@@ -99,11 +99,20 @@ class NfsState:
 
     def check_foreign(self, file: FileId, access: int, now: float) -> bool:
         """See api.FileStates."""
+        if file not in self.core.files:
+            return True
         try:
-            self._check_special(file, ANONYMOUS, access, None, now)
+            if access == CHANGE:
+                self.delegations.require_none(file, None, WRITE, now)
+            else:
+                self._check_special(file, ANONYMOUS, access, None, now)
         except Nfs4Error:
             return False
         return True
+
+    def close(self) -> None:
+        """The server stops. Raises OSError where that cannot be noted."""
+        self.grace.settle(client for client in self.core.clients.values() if client.states)
 
 
 def client_of(asker: Asker) -> Client | None:

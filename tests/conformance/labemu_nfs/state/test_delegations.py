@@ -223,3 +223,16 @@ def test_a_4_0_client_cannot_have_others_called(world):
     peer.wire.engine = RpcConnection(peer.wire.server, Caller("10.0.0.9"))
     peer.connect()
     assert phone.lines == []
+
+
+@pytest.mark.parametrize(("use", "denied", "delegated"), [(1, True, True), (2, False, False), (4, True, False)])
+def test_other_versions_respect_denials_and_delegations(world, use, denied, delegated):
+    states = world.wire.context.states
+    file = world.wire.exports["/gold"].fsid, (store := world.wire.exports["/gold"].store).lookup(store.root, b"file")
+    assert states.check_foreign(file, use, world.now)
+    peer = world.peer41()
+    _, opened, handle = peer.open(b"file", READ | 0x400, 2)
+    assert states.check_foreign(file, use, world.now) is denied
+    assert peer.on(handle, u32(Number.CLOSE) + u32(0) + opened.stateid) == Status.OK
+    peer.open(b"file", WANT_READ)
+    assert states.check_foreign(file, use, world.now) is delegated

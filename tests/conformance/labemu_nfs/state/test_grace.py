@@ -108,3 +108,13 @@ def test_a_crash_within_the_grace_period_forgets_nobody(world, kept):
         world.restart(kept)
     peer.connect(complete=False)
     assert peer.status(*reclaim(peer, handle)) == Status.OK
+
+
+def test_a_server_that_stops_in_good_order_keeps_only_those_that_hold_something(world, kept):
+    peer, idle = world.peer40(b"peer"), world.peer40(b"idle")
+    peer.opened(b"o", b"file")
+    stateid, handle = idle.opened(b"o", b"file")
+    assert idle.close(b"o", handle, stateid)[0] == Status.OK
+    assert kept.names == {(0, b"peer"), (0, b"idle")}
+    world.wire.context.states.close()
+    assert kept.names == {(0, b"peer")}
