@@ -5,15 +5,17 @@ It moves nothing and waits for nothing: deferred work goes to an executor that t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.events import Event, Function, TaskManagement
 from labemu_iscsi.management import manage
 from labemu_iscsi.task import Task
-from labemu_scsi.command import Deferred, Response
+from labemu_scsi.command import Deferred, Response, Status
 from labemu_scsi.device import Device
+
+_ABORTED: Final = Response(Status.TASK_ABORTED)
 
 
 class Executor(Protocol):
@@ -21,6 +23,29 @@ class Executor(Protocol):
 
     def __call__(self, deferred: Deferred, work: Callable[[], Response], done: Callable[[Response], None]) -> None:
         """Let `deferred.delay` pass, call `work`, on a thread if `deferred.blocking`, and `done` on the engine's thread."""
+
+
+class Barrier:
+    """Calls when all of some tasks' work is over, at once if there is none.
+
+    Args:
+        tasks: whose work is under way.
+        done: what to call.
+    """
+
+    def __init__(self, tasks: Sequence[Task], done: Callable[[], None]) -> None:
+        self._left = len(tasks)
+        self._done = done
+        for task in tasks:
+            assert task.ended is not None
+            task.ended.append(self._one)
+        if not tasks:
+            done()
+
+    def _one(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._done()
 
 
 class Service:
@@ -66,19 +91,43 @@ class Service:
     def _defer(self, device: Device, task: Task, deferred: Deferred) -> None:
         task.data = b""  # whoever needs it has copied it
 
+        def work() -> Response:
+            task.ended = []  # before the look at `aborted`: who aborts looks in the opposite order, and one of both sees the other
+            return _ABORTED if task.aborted else device.finish(task.lun, task, deferred.work)
+
         def done(response: Response) -> None:
+            waiters, task.ended = task.ended, None
+            for waiter in waiters or ():
+                waiter()
             if not self._connection.closed:
                 self._connection.respond(task, response)
                 self._wake()
 
-        self._executor(deferred, lambda: device.finish(task.lun, task, deferred.work), done)
+        self._executor(deferred, work, done)
 
     def _manage(self, request: TaskManagement) -> None:
         connection = self._connection
         session = connection.session
         assert session is not None
+        tasks = self._all_tasks()
         response = manage(session, request)
+        under_way = [task for task in tasks if task.aborted and task.ended is not None]
+        Barrier(under_way, lambda: self._answer(request, response))
+
+    def _all_tasks(self) -> list[Task]:
+        session = self._connection.session
+        assert session is not None
+        assert session.target is not None
+        return [task for each in session.target.sessions for task in each.tasks.values()]
+
+    def _answer(self, request: TaskManagement, response: int) -> None:
+        """The function is complete: nothing that was aborted can have an effect any more (SAM-5 7.1)."""
+        connection = self._connection
+        session = connection.session
+        if session is None or connection.closed:
+            return
         connection.respond_task_management(request, response)
+        self._wake()
         if session.held:  # an aborted command's number may be what others waited for
             connection.release_held()
             connection.wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from labemu_iscsi.coverage import Coverage
@@ -36,6 +37,7 @@ class Task:
         "coverage",
         "data",
         "data_sn",
+        "ended",
         "expected",
         "expected_read",
         "flags",
@@ -63,6 +65,7 @@ class Task:
         self.immediate = immediate
         self.data: Buffer = b""
         self.aborted = False
+        self.ended: list[Callable[[], None]] | None = None  # while its work is under way: who waits for the end
         # Only of sessions with several connections, or that recover errors:
         self.carrier: object = None  # the connection that it belongs to (RFC 7143 4.2.5.1)
         self.coverage: Coverage | None = None  # what came, when it need not come in order

@@ -22,7 +22,8 @@ MIB = 1 << 20
 class Pair:
     """An initiator and a target's connection, joined.
 
-    Deferred work is kept in `deferred` while `hold` is set, else done at once. `chunk` cuts what travels into pieces.
+    Deferred work is kept in `deferred` while `hold` is set, else done at once; while `slow` is, it has begun and
+    does not end. `chunk` cuts what travels into pieces.
     """
 
     def __init__(self, node: Node, initiator: Initiator, chunk: int = 0) -> None:
@@ -31,11 +32,15 @@ class Pair:
         self.service = Service(self.connection, self._execute, lambda: None)
         self.chunk = chunk
         self.hold = False
+        self.slow = False
         self.spoil: Callable[[bytes], bytes] = lambda out: out  # what the network makes of what the initiator sends
         self.deferred: list[Callable[[], None]] = []
 
     def _execute(self, deferred: Deferred, work: Callable[[], Response], done: Callable[[Response], None]) -> None:
-        if self.hold:
+        if self.slow:  # on a thread already, and not through
+            response = work()
+            self.deferred.append(lambda: done(response))
+        elif self.hold:
             self.deferred.append(lambda: done(work()))
         else:
             done(work())
@@ -64,7 +69,7 @@ class Pair:
 
     def release(self) -> None:
         """Do the deferred work that was held."""
-        self.hold = False
+        self.hold = self.slow = False
         waiting, self.deferred = self.deferred, []
         for work in waiting:
             work()

@@ -178,3 +178,30 @@ def test_a_nexus_reset_is_told_to_its_own_nexus_only(connect: Connect) -> None:
 @pytest.mark.parametrize(("function", "response"), [(Function.CLEAR_ACA, 5), (Function.TASK_REASSIGN, 4), (99, 255)])
 def test_what_is_not_done_is_said(connect: Connect, function: int, response: int) -> None:
     assert _manage(connect(), function) == response
+
+
+@pytest.mark.parametrize("function", [Function.ABORT_TASK, Function.ABORT_TASK_SET, Function.LOGICAL_UNIT_RESET])
+def test_an_abort_is_complete_when_what_is_under_way_has_ended(connect: Connect, function: int) -> None:
+    pair = connect()
+    pair.slow = True
+    results = [_held(pair), _held(pair)]
+    count = len(pair.initiator.received)
+    pair.initiator.manage(function, referenced_tag=pair.initiator.last_itt)
+    pair.exchange()
+    assert len(pair.initiator.received) == count  # no answer as long as the aborted work can have an effect
+    pair.release()
+    answer = [pdu for pdu, _ in pair.initiator.received[count:] if isinstance(pdu, TaskManagementResponse)]
+    assert [each.response for each in answer] == [0]
+    assert results[1].status is None
+
+
+def test_work_of_an_aborted_task_that_has_not_begun_is_never_done(node: Node, connect: Connect) -> None:
+    pair = connect()
+    done = []
+    unit = node.targets["iqn.2026-11.lab:t1"].device.units[0]
+    unit.store.flush = lambda: done.append("flushed")  # type: ignore[method-assign]
+    pair.hold = True
+    _held(pair)
+    assert _manage(pair, Function.ABORT_TASK_SET) == 0
+    pair.release()
+    assert not done
