@@ -1,7 +1,7 @@
 """Fuzz the iSCSI target's engine, guided by coverage: `python -m tests.fuzz.fuzz_iscsi [libFuzzer's options]`.
 
 `-max_total_time=600` stops after ten minutes; `-artifact_prefix=/tmp/` says where an input that breaks something is put. New inputs of
-interest go into tests/fuzz/corpus/iscsi; `-merge=1 NEW OLD` is libFuzzer's way to keep of them what adds to coverage.
+interest go into the first folder that is named, tests/fuzz/corpus/iscsi where none is.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from labemu_iscsi.pdu import NopOut
+
 
 def _fuzzer() -> ModuleType:
     path = Path(__file__).with_name("iscsi_input.py")
@@ -37,6 +39,5 @@ def test_no_input_of_the_corpus_breaks_the_engine(path: Path) -> None:
 
 
 def test_streams_are_what_they_were_after_both_ways() -> None:
-    for path in INPUTS:
-        stream = b"".join(FUZZER.pdus(path.read_bytes()[1:]))
-        assert b"".join(FUZZER.pdus(FUZZER.encode(stream))) == stream
+    stream = NopOut(itt=1, cmd_sn=1).encode(b"12345678") + NopOut(itt=2, cmd_sn=2).encode()
+    assert b"".join(FUZZER.pdus(FUZZER.encode(stream))) == stream

@@ -19,9 +19,19 @@ from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import MemoryBlockStore
 
 TARGET = "iqn.2026-11.lab:t1"
-LOGIN = LoginRequest(immediate=True, flags=0x87, lun=b"\x80\0\0\0\0\x01\0\0", cmd_sn=1).encode(
-    format_text([("InitiatorName", "iqn.2026-11.lab:i"), ("TargetName", TARGET), ("InitialR2T", "No")])
-)
+
+
+def _login(*keys: tuple[str, str]) -> bytes:
+    names = [("InitiatorName", "iqn.2026-11.lab:i"), ("TargetName", TARGET), ("InitialR2T", "No")]
+    request = LoginRequest(immediate=True, flags=0x87, lun=b"\x80\0\0\0\0\x01\0\0", cmd_sn=1)
+    return request.encode(format_text([*names, *keys]))
+
+
+LOGINS = [
+    _login(),
+    _login(("ErrorRecoveryLevel", "1"), ("MaxRecvDataSegmentLength", "512"), ("MaxConnections", "4")),
+    _login(("DataPDUInOrder", "No"), ("DataSequenceInOrder", "No"), ("iSCSIProtocolLevel", "2")),
+]
 OPCODES = st.sampled_from([0x00, 0x01, 0x02, 0x04, 0x05, 0x06, 0x10, 0x40, 0x41, 0x42, 0x03, 0x1C, 0x20])
 SMALL = st.integers(0, 8) | st.sampled_from([0xFFFFFFFF, 0x80000000, 1 << 20])
 
@@ -86,17 +96,17 @@ def test_no_bytes_before_login_make_it_raise(stream: bytes) -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(pdus(), max_size=12))
-def test_no_pdus_after_login_make_it_raise(parts: list[bytes]) -> None:
-    _run(LOGIN + b"".join(parts), lambda _: 1 << 20)
+@given(st.sampled_from(LOGINS), st.lists(pdus(), max_size=12))
+def test_no_pdus_after_login_make_it_raise(login: bytes, parts: list[bytes]) -> None:
+    _run(login + b"".join(parts), lambda _: 1 << 20)
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(pdus(), max_size=6), st.lists(st.integers(1, 300), min_size=1))
-def test_any_chunking_gives_the_same_answers(parts: list[bytes], sizes: list[int]) -> None:
-    stream = LOGIN + b"".join(parts)
+@given(st.sampled_from(LOGINS), st.lists(pdus(), max_size=6), st.lists(st.integers(1, 300), min_size=1))
+def test_any_chunking_gives_the_same_answers(login: bytes, parts: list[bytes], sizes: list[int]) -> None:
+    stream = login + b"".join(parts)
     # Answers tell the command window as it is when they leave, which depends on the cut; whole PDUs are the finest cut that does not.
-    each = [len(LOGIN), *map(len, parts)]
+    each = [len(login), *map(len, parts)]
     starts = {sum(each[:index]): size for index, size in enumerate(each)}
     whole, one = _run(stream, lambda at: starts.get(at, 1))
     pieces, other = _run(stream, lambda at: min(sizes[at % len(sizes)], _to_boundary(starts, at)))

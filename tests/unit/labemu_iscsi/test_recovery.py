@@ -149,6 +149,8 @@ def test_an_initiator_that_never_acknowledges_costs_no_more_than_the_limit(conne
         pair.initiator.command(_read(0, 2048), read=1 << 20)
         pair.deliver()
     assert pair.connection.sender.retained[1] <= RETAINED_DATA
+    pair.initiator.snack(0, itt=2)  # the first of the reads, which had to go
+    assert Reject.unpack(pair.deliver()).reason == 3
     for _ in range(RETAINED_PDUS + 10):
         pair.initiator.ping(b"x")
     pair.deliver()
