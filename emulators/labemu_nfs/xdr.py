@@ -61,7 +61,11 @@ class Decoder:
 
     def u32(self) -> int:
         """An unsigned integer."""
-        value: int = self.unpack(_U32)[0]
+        try:
+            value: int = _U32.unpack_from(self.view, self.at)[0]
+        except error:
+            raise XdrError("the message is too short") from None
+        self.at += 4
         return value
 
     def u64(self) -> int:
@@ -89,7 +93,12 @@ class Decoder:
         size = self.u32()
         if size > bound:
             raise XdrError(f"{size} bytes where at most {bound} are allowed")
-        return self.fixed(size)
+        start = self.at
+        end = start + size
+        self.at = at = end + (-size & 3)
+        if at > len(self.view):
+            raise XdrError("the message is too short")
+        return self.view[start:end]
 
     def string(self, bound: int) -> bytes:
         """A string of at most `bound` bytes."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from struct import Struct
 
 from labemu_nfs.exports import Export
@@ -25,9 +27,7 @@ from labemu_store.file.types import MAX_OFFSET, Attributes, Key, Space
 _MAX_PLANS = 256
 _TWO_U64 = Struct(">QQ")
 _TWO_U32 = Struct(">II")
-_TIME = Struct(">qI")
 _SECOND = 1_000_000_000
-_U64 = 2**64 - 1
 _MONOTONIC = u32(0)
 """NFS4_CHANGE_TYPE_IS_MONOTONIC_INCR (RFC 7862 12.2.3)."""
 
@@ -63,17 +63,30 @@ Encoder = Callable[[Facts], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """An attribute that is a field of Attributes.
+
+    Args:
+        name: the field.
+        shape: how it goes on the wire, for struct; `t` is a time.
+    """
+
+    name: str
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
 class Readable:
     """An attribute that can be read.
 
     Args:
         number: its bit.
-        encode: gives its value, or the value itself where it is always the same.
+        encode: gives its value, or says which field it is, or is the value itself where that is always the same.
         since: the first minor version that has it.
     """
 
     number: Attribute
-    encode: Encoder | bytes
+    encode: Encoder | bytes | Field
     since: int = 0
 
 
@@ -89,10 +102,6 @@ def _locations(facts: Facts) -> bytes:
     return u32(len(names)) + b"".join(map(opaque, names)) + u32(0)
 
 
-def _changed(facts: Facts) -> bytes:
-    return u64(facts.attributes.change & _U64)
-
-
 def _granularity(facts: Facts) -> bytes:
     return encode_time(facts.export.store.capabilities.time_granularity)
 
@@ -101,23 +110,13 @@ def _flag(test: Callable[[Facts], bool]) -> Encoder:
     return lambda facts: TRUE if test(facts) else FALSE
 
 
-def _times(at: int) -> Encoder:
-    """A time by its place in Attributes."""
-
-    def encode(facts: Facts) -> bytes:
-        return _TIME.pack(*divmod(facts.attributes[at], _SECOND))  # type: ignore[operator] # those places hold integers
-
-    return encode
-
-
-_ATIME, _MTIME, _CTIME = (Attributes._fields.index(name) for name in ("atime", "mtime", "ctime"))
 _A = Attribute
 
 READABLE: tuple[Readable, ...] = (
-    Readable(_A.TYPE, lambda f: u32(f.attributes.kind)),
+    Readable(_A.TYPE, Field("kind", "I")),
     Readable(_A.FH_EXPIRE_TYPE, u32(0)),  # FH4_PERSISTENT (RFC 7530 4.2.3)
-    Readable(_A.CHANGE, _changed),
-    Readable(_A.SIZE, lambda f: u64(f.attributes.size)),
+    Readable(_A.CHANGE, Field("change", "Q")),
+    Readable(_A.SIZE, Field("size", "Q")),
     Readable(_A.LINK_SUPPORT, _flag(lambda f: f.export.store.capabilities.hard_links)),
     Readable(_A.SYMLINK_SUPPORT, _flag(lambda f: f.export.store.capabilities.symlinks)),
     Readable(_A.NAMED_ATTR, FALSE),
@@ -132,7 +131,7 @@ READABLE: tuple[Readable, ...] = (
     Readable(_A.CASE_PRESERVING, TRUE),
     Readable(_A.CHOWN_RESTRICTED, TRUE),
     Readable(_A.FILEHANDLE, lambda f: opaque(f.context.handles.make(f.export.fsid, f.key))),
-    Readable(_A.FILEID, lambda f: u64(f.attributes.fileid)),
+    Readable(_A.FILEID, Field("fileid", "Q")),
     Readable(_A.FILES_AVAIL, lambda f: u64(f.full().files_available)),
     Readable(_A.FILES_FREE, lambda f: u64(f.full().files_free)),
     Readable(_A.FILES_TOTAL, lambda f: u64(f.full().files_total)),
@@ -143,9 +142,9 @@ READABLE: tuple[Readable, ...] = (
     Readable(_A.MAXNAME, lambda f: u32(f.export.store.capabilities.max_name)),
     Readable(_A.MAXREAD, u64(MAX_IO)),
     Readable(_A.MAXWRITE, u64(MAX_IO)),
-    Readable(_A.MODE, lambda f: u32(f.attributes.mode)),
+    Readable(_A.MODE, Field("mode", "I")),
     Readable(_A.NO_TRUNC, TRUE),
-    Readable(_A.NUMLINKS, lambda f: u32(f.attributes.links)),
+    Readable(_A.NUMLINKS, Field("links", "I")),
     Readable(_A.OWNER, lambda f: encode_owner(f.attributes.uid)),
     Readable(_A.OWNER_GROUP, lambda f: encode_owner(f.attributes.gid)),
     Readable(_A.QUOTA_AVAIL_HARD, lambda f: u64(f.full().available)),
@@ -155,11 +154,11 @@ READABLE: tuple[Readable, ...] = (
     Readable(_A.SPACE_AVAIL, lambda f: u64(f.full().available)),
     Readable(_A.SPACE_FREE, lambda f: u64(f.full().free)),
     Readable(_A.SPACE_TOTAL, lambda f: u64(f.full().total)),
-    Readable(_A.SPACE_USED, lambda f: u64(f.attributes.used)),
-    Readable(_A.TIME_ACCESS, _times(_ATIME)),
+    Readable(_A.SPACE_USED, Field("used", "Q")),
+    Readable(_A.TIME_ACCESS, Field("atime", "t")),
     Readable(_A.TIME_DELTA, _granularity),
-    Readable(_A.TIME_METADATA, _times(_CTIME)),
-    Readable(_A.TIME_MODIFY, _times(_MTIME)),
+    Readable(_A.TIME_METADATA, Field("ctime", "t")),
+    Readable(_A.TIME_MODIFY, Field("mtime", "t")),
     Readable(_A.MOUNTED_ON_FILEID, _mounted_on),
     Readable(_A.FS_LAYOUT_TYPES, u32(0), 1),  # no pNFS
     Readable(_A.FS_CHARSET_CAP, _ONLY_UTF8, 1),
@@ -216,7 +215,7 @@ class Plan:
             _A.SUPPORTED_ATTRS: encode_bitmap(SUPPORTED[minor]),
             _A.SUPPATTR_EXCLCREAT: encode_bitmap(EXCLUSIVE & SUPPORTED[minor]),
         }
-        by_number: dict[Attribute, Encoder | bytes] = {row.number: row.encode for row in READABLE}
+        by_number: dict[Attribute, Encoder | bytes | Field] = {row.number: row.encode for row in READABLE}
         by_number.update(constant)
         self.encoders = _joined(by_number[number] for number in Attribute if self.mask >> number & 1)
 
@@ -230,25 +229,51 @@ class Plan:
         return self.bitmap + u32(len(values)) + values
 
 
-def _joined(parts: Iterable[Encoder | bytes]) -> tuple[Encoder, ...]:
-    """Encoders, with neighbours of constant value made into one."""
-    encoders: list[Encoder] = []
-    constant = b""
-    for part in parts:
-        if isinstance(part, bytes):
-            constant += part
-            continue
-        if constant:
-            encoders.append(_always(constant))
-            constant = b""
-        encoders.append(part)
-    if constant:
-        encoders.append(_always(constant))
-    return tuple(encoders)
+def _joined(parts: Iterable[Encoder | bytes | Field]) -> tuple[Encoder, ...]:
+    """Encoders, with neighbours made into one: values that are always the same, fields, and times."""
+    return tuple(encoder for sort, run in groupby(parts, _sort) for encoder in _encoders(sort, list(run)))
 
 
-def _always(value: bytes) -> Encoder:
-    return lambda _: value
+def _sort(part: Encoder | bytes | Field) -> str:
+    """What a part can be joined with."""
+    if isinstance(part, Field):
+        return "times" if part.shape == "t" else "fields"
+    return "constant" if isinstance(part, bytes) else "any"
+
+
+def _encoders(sort: str, run: list[Encoder | bytes | Field]) -> Iterable[Encoder]:
+    if sort == "constant":
+        value = b"".join(part for part in run if isinstance(part, bytes))
+        return [lambda _: value]
+    fields = [part for part in run if isinstance(part, Field)]
+    places = [Attributes._fields.index(field.name) for field in fields]
+    if sort == "times":
+        return [_times(places)]
+    if sort == "fields":
+        return [_fields(Struct(">" + "".join(field.shape for field in fields)), places)]
+    return [part for part in run if callable(part)]
+
+
+def _fields(shape: Struct, places: list[int]) -> Encoder:
+    """Fields by their places in Attributes, in one struct."""
+    if len(places) == 1:
+        (place,) = places
+        return lambda facts: shape.pack(facts.attributes[place])
+    get = itemgetter(*places)
+    return lambda facts: shape.pack(*get(facts.attributes))
+
+
+def _times(places: list[int]) -> Encoder:
+    """Times by their places in Attributes."""
+    shape = Struct(">" + "qI" * len(places))
+
+    def encode(facts: Facts) -> bytes:
+        values: list[int] = []
+        for place in places:
+            values += divmod(facts.attributes[place], _SECOND)  # type: ignore[operator] # those places hold integers
+        return shape.pack(*values)
+
+    return encode
 
 
 _plans: dict[tuple[int, int], Plan] = {}

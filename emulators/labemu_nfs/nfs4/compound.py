@@ -273,7 +273,8 @@ class Compound:
         self._size = size
         self._parts.append(op.succeeded)
         if isinstance(result, bytes):
-            self._parts.append(result)
+            if result:
+                self._parts.append(result)
         else:
             self._parts += result
         return Status.OK
