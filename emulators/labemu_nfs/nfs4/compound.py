@@ -114,13 +114,12 @@ class Compound:
         size: bytes of the request.
         count: its operations.
         index: which of them is under way, from 0.
-        repeatable: nothing was done that must not be done twice.
         now: seconds on a clock that never goes back.
     """
 
     __slots__ = (
         "_arguments", "_parts", "_size", "_table", "caller", "context", "count", "credential", "current", "index",
-        "max_cached", "max_reply", "minor", "now", "repeatable", "replied", "saved", "saved_stateid", "session", "size",
+        "max_cached", "max_reply", "minor", "now", "replied", "saved", "saved_stateid", "session", "size",
         "slot", "stateid", "tag",
     )  # fmt: skip
 
@@ -146,7 +145,6 @@ class Compound:
         self.slot: Slot | None = None
         self.max_reply = self.max_cached = NO_LIMIT
         self.replied: Callable[[Body], None] | None = None
-        self.repeatable = True
 
     # -- what handlers use ---------------------------------------------------------------------------------------------
 
@@ -235,8 +233,6 @@ class Compound:
                     return self._fail(*refused, b"" if op is None else op.failed)
             assert op is not None  # _refusal refuses what is not there
             counts[op.name] = counts.get(op.name, 0) + 1
-            if op.once:
-                self.repeatable = False
             try:
                 result = op.handler(self, arguments)
                 if isinstance(result, Wait):

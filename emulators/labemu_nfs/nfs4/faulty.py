@@ -16,6 +16,7 @@ from labemu_nfs.faults import Decision, Faults
 from labemu_nfs.nfs3.faulty import path_of
 from labemu_nfs.nfs4.compound import Compound, Handler, Op, Result, Wait, tables
 from labemu_nfs.nfs4.context import Context4
+from labemu_nfs.nfs4.program import kept
 from labemu_nfs.nfs4.status import Nfs4Error, Status
 from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body
@@ -79,13 +80,14 @@ def faulty_procedures(context: Context4, rows: Iterable[Op], faults: Faults) -> 
         rows: the operations that there are.
         faults: the rules.
     """
+    rows = tuple(rows)
     by_minor = tables(replace(op, handler=_handler(op, faults, context.shared)) for op in rows)
 
     def compound(caller: Caller, credential: Credential, arguments: Decoder) -> Body | Job:
         it = FaultyCompound(context, caller, credential, arguments)
         return it.answered(it.run(by_minor))
 
-    return Procedure("NULL", null), Procedure("COMPOUND", compound)
+    return Procedure("NULL", null), Procedure("COMPOUND", compound, kept(rows))
 
 
 def _handler(op: Op, faults: Faults, context: Context) -> Handler:

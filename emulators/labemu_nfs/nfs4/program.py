@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
+from labemu_nfs.limits import MAX_PATH
 from labemu_nfs.nfs4.compound import Compound, Op, tables
+from labemu_nfs.nfs4.constants import MAX_OPERATIONS, MAX_TAG, Number
 from labemu_nfs.nfs4.context import Context4
+from labemu_nfs.nfs4.types import decode_bitmap
 from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Caller, Job, Procedure, null
-from labemu_nfs.xdr import Decoder
+from labemu_nfs.xdr import Decoder, XdrError
+
+_ALONE = frozenset((Number.PUTROOTFH, Number.PUTPUBFH, Number.SAVEFH, Number.RESTOREFH, Number.GETFH, Number.LOOKUPP))
+_LARGEST_KEPT = 8192
+"""Bytes of a call whose reply is kept: none that changes names or attributes is larger, but for the longest ACLs."""
+
+
+def must_not_repeat(once: frozenset[int], view: memoryview, at: int) -> bool:
+    """Whether the reply to a COMPOUND of 4.0 must be kept, since doing it again would not have the same outcome (RFC 7530 3.1.1).
+
+    It is looked for among the operations up to the first one that is no mere way to a file. From 4.1 on, sessions see to that.
+
+    Args:
+        once: the numbers of such operations.
+        view: the message.
+        at: where the arguments begin.
+    """
+    if len(view) > _LARGEST_KEPT:
+        return False
+    ahead = Decoder(view, at)
+    try:
+        ahead.opaque(MAX_TAG)
+        minor, count = ahead.u32(), ahead.u32()
+        for _ in range(0 if minor else min(count, MAX_OPERATIONS)):
+            number = ahead.u32()
+            if number in once:
+                return True
+            if number in (Number.PUTFH, Number.LOOKUP):
+                ahead.opaque(MAX_PATH)
+            elif number == Number.GETATTR:
+                decode_bitmap(ahead)
+            elif number not in _ALONE:
+                return False
+    except XdrError:
+        pass
+    return False
+
+
+def kept(rows: Iterable[Op]) -> Callable[[memoryview, int], bool]:
+    """Tells of which COMPOUNDs over these operations the reply is kept; see must_not_repeat."""
+    return partial(must_not_repeat, frozenset(int(op.number) for op in rows if op.once))
 
 
 def nfs4_procedures(context: Context4, rows: Iterable[Op]) -> tuple[Procedure, ...]:
@@ -19,9 +63,10 @@ def nfs4_procedures(context: Context4, rows: Iterable[Op]) -> tuple[Procedure, .
         context: what all calls share.
         rows: the operations that there are, of all minor versions.
     """
+    rows = tuple(rows)
     by_minor = tables(rows)
 
     def compound(caller: Caller, credential: Credential, arguments: Decoder) -> Body | Job:
         return Compound(context, caller, credential, arguments).run(by_minor)
 
-    return Procedure("NULL", null), Procedure("COMPOUND", compound)
+    return Procedure("NULL", null), Procedure("COMPOUND", compound, kept(rows))

@@ -80,12 +80,12 @@ class Procedure:
     Args:
         name: as the RFC has it.
         handler: raises XdrError for arguments that do not decode, and nothing else.
-        once: it must not be done twice for one call, so its reply is kept.
+        once: it must not be done twice for one call, so its reply is kept; or what tells that from a message and where its arguments begin.
     """
 
     name: str
     handler: Handler
-    once: bool = False
+    once: bool | Callable[[memoryview, int], bool] = False
 
 
 @dataclass(frozen=True, slots=True)

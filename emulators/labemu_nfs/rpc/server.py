@@ -216,7 +216,8 @@ class RpcConnection:
         if isinstance(procedure, bytes):
             self._put([procedure])
             return None
-        if procedure.once:
+        once = procedure.once
+        if once and (once is True or once(call.view, call.at)):
             return self._answer_once(call, procedure, now)
         return self._finish(call.xid, self.server.run(call, procedure, self.caller), None)
 

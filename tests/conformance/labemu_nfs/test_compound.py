@@ -7,7 +7,11 @@ from struct import pack
 import pytest
 
 from labemu_nfs.exports import parse_clients
+from labemu_nfs.faults import Faults
 from labemu_nfs.nfs4.constants import ILLEGAL, Attribute, Number
+from labemu_nfs.nfs4.faulty import faulty_procedures
+from labemu_nfs.nfs4.ops.table import OPS
+from labemu_nfs.nfs4.program import nfs4_procedures
 from labemu_nfs.nfs4.status import Status
 from labemu_nfs.xdr import opaque, u32
 from labemu_store.file import MemoryFileStore, Ownership
@@ -217,3 +221,42 @@ def test_hosts_and_credentials_that_are_not_admitted_are_refused(make4):
     reply = client.send(client.ops.PUTROOTFH, client.ops.secinfo(b"gold"))
     decoder = reply.skip(0)
     assert [decoder.u32(), decoder.u32()] == [1, 1]
+
+
+def test_a_call_of_40_that_comes_again_is_answered_as_before_and_not_done_again(client4):
+    ops = client4.ops
+    calls = (
+        (*client4.at("gold"), ops.mkdir(b"new"), ops.GETFH),
+        (*client4.at("gold"), ops.SAVEFH, ops.rename(b"new", b"newer")),
+        (ops.putfh(client4.handle("gold")), ops.getattr(Attribute.SIZE), ops.remove(b"newer")),
+    )
+    for operations in calls:
+        first = client4.send(*operations)
+        assert first.status == Status.OK
+        client4.xid -= 1
+        again = client4.send(*operations)
+        assert bytes(again.results.view) == bytes(first.results.view)
+    assert client4.server.replies.hits == 3
+
+
+def test_the_same_replies_are_kept_while_faults_are_ordered(client4):
+    plain = nfs4_procedures(client4.context, OPS)[1]
+    faulty = faulty_procedures(client4.context, OPS, Faults())[1]
+    for operations in (
+        (client4.ops.PUTROOTFH, client4.ops.remove(b"x")),
+        (client4.ops.PUTROOTFH, client4.ops.read(0, 1)),
+    ):
+        arguments = memoryview(opaque(b"") + pack(">II", 0, 2) + b"".join(operations))
+        assert plain.once(arguments, 0) == faulty.once(arguments, 0) == (client4.ops.remove(b"x") in operations)
+
+
+@pytest.mark.parametrize("operation", ["read", "getattr", "readdir"])
+def test_replies_to_calls_that_may_be_done_again_are_not_kept(client4, operation):
+    arguments = {"read": (0, 4), "getattr": (1,), "readdir": ()}[operation]
+    client4.send(*client4.at("gold/file"), getattr(client4.ops, operation)(*arguments))
+    assert len(client4.server.replies) == 0
+
+
+def test_replies_of_sessions_are_not_kept_twice(client42):
+    assert client42.status(*client42.at("gold"), client42.ops.mkdir(b"new")) == Status.OK
+    assert len(client42.server.replies) == 0
