@@ -310,6 +310,28 @@ class OverlayStore:
                 for start in range(run.offset, run.offset + run.length, _COPY):
                     target.write(start, self._data.read(start, min(_COPY, run.offset + run.length - start)))
 
+    def forget(self, runs: list[Run], but: list[Run]) -> None:
+        """The base has these runs now: they leave the difference, durably, except blocks that `but` touches."""
+        with self._lock:
+            keep = {
+                index
+                for run in but
+                for index in range(run.offset // self._block, -(-(run.offset + run.length) // self._block))
+            }
+            gone = [
+                index
+                for run in runs
+                for index in range(run.offset // self._block, -(-(run.offset + run.length) // self._block))
+                if index not in keep
+            ]
+            for index in gone:
+                self._mark(index, index + 1, BASE)
+            if gone:
+                self.flush()  # the table first: a block that it names must not be gone
+            for index in gone:
+                start = index * self._block
+                self._data.unmap(start, min(self._block, self._data.size - start))
+
     def close(self) -> None:
         """Flush, and close the difference; the base is its owner's."""
         if self._closed:
