@@ -56,7 +56,7 @@ def test_twenty_milliseconds_on_a_disk_are_seen_by_whoever_reads_it(quickstart, 
     begun = time.monotonic()
     bench = ("qemu-img", "bench", "-f", "raw", "-c", "50", "-d", "1", "-s", "4096", url(quickstart))
     assert quickstart.inside("esx2", *bench).returncode == 0
-    assert 1.0 <= time.monotonic() - begun < 10.0
+    assert time.monotonic() - begun >= 1.0
     assert hits(quickstart) >= 50
 
 
