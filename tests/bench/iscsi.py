@@ -1,6 +1,6 @@
 """Our iSCSI target against tgt: the same file, the same clients, the same network, in turn.
 
-    ./bootstrap.sh bench iscsi [--quick] [--repeat 5] [--seconds 0.8] [--only TEXT] [--no-write]
+    ./bootstrap.sh bench iscsi [--quick] [--repeat 5] [--seconds 0.5] [--only TEXT] [--no-write]
 
 Each cell is measured in rounds, ours and tgt in turn, so that a busy moment of the machine meets both; its figures are medians.
 Clients are `qemu-img bench` (reads and writes) and `iscsi-perf` (it can only read); several connections are several processes of them.
@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench iscsi", description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few cells, short runs, nothing written: while developing")
     parser.add_argument("--repeat", type=int, help="rounds of each cell; default: 5, quick: 3")
-    parser.add_argument("--seconds", type=float, help="of a run; default: 0.8, quick: 0.4")
+    parser.add_argument("--seconds", type=float, help="of a run; default: 0.5, quick: 0.4")
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--no-write", action="store_true", help="leave docs/reference/benchmarks.md alone")
     options = parser.parse_args(arguments)
@@ -117,7 +117,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{lacking}\n")
         return 1
     repeat = options.repeat or (3 if options.quick else 5)
-    seconds = options.seconds or (0.4 if options.quick else 0.8)
+    seconds = options.seconds or (0.4 if options.quick else 0.5)
     chosen = [cell for cell in cells(quick=options.quick) if options.only in cell.label]
     plan = {FLAT: chosen}
     if not options.quick and default_control() != FLAT:

@@ -140,3 +140,32 @@ def test_a_read_only_file_refuses_writes(tmp_path: Path) -> None:
 def test_a_url_that_cannot_be_opened_says_why(url: str, words: str) -> None:
     with pytest.raises(StoreConfigError, match=words):
         open_block_store(url)
+
+
+def test_runs_of_buffers_are_written_and_read_in_their_order(store: FileBlockStore) -> None:
+    parts = [memoryview(bytes((number,)) * 512) for number in range(5)]
+    store.writev(parts, 1000, 5 * 512)
+    assert store.read(1000, 5 * 512) == b"".join(parts)
+    into = bytearray(5 * 512)
+    views = [memoryview(into)[at : at + 512] for at in range(0, len(into), 512)]
+    store.readv(views, 1000, len(into))
+    assert into == b"".join(parts)
+
+
+def test_runs_that_go_beyond_the_end_fail(store: FileBlockStore) -> None:
+    with pytest.raises(StoreError):
+        store.writev([memoryview(bytes(512))] * 2, store.size - 512, 1024)
+    assert store.size == 4 * MIB
+    with pytest.raises(StoreError, match="ends before"):
+        store.readv([memoryview(bytearray(512))] * 2, store.size - 512, 1024)
+
+
+def test_a_run_of_data_that_was_found_before_is_not_believed_after_a_hole_was_made(store: BlockStore) -> None:
+    store.write(0, b"x" * MIB)
+    assert next(iter(store.extents(0, store.size))).length == MIB
+    store.unmap(0, MIB)
+    assert not any(extent.is_data for extent in store.extents(0, store.size))
+    store.write(0, b"x" * MIB)
+    assert next(iter(store.extents(4096, 8192))) == Extent(4096, 8192, is_data=True)
+    store.resize(MIB // 2)
+    assert [extent.length for extent in store.extents(0, store.size)] == [MIB // 2]
