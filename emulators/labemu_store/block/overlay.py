@@ -326,8 +326,8 @@ class OverlayStore:
             ]
             for index in gone:
                 self._mark(index, index + 1, BASE)
-            if gone:
-                self.flush()  # the table first: a block that it names must not be gone
+            if runs:  # the table before the holes; and a block that is kept must not fall back behind what the base has
+                self.flush()
             for index in gone:
                 start = index * self._block
                 self._data.unmap(start, min(self._block, self._data.size - start))
