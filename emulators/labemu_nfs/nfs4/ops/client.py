@@ -9,7 +9,6 @@ from labemu_nfs.nfs4.compound import FROM_41, V40, Compound, Op
 from labemu_nfs.nfs4.constants import MAX_OPAQUE, Number
 from labemu_nfs.nfs4.ops.states import client41, principal_of, state_of
 from labemu_nfs.nfs4.state.clients41 import CONFIRMED_R, SUPP_MOVED_REFER, USE_NON_PNFS
-from labemu_nfs.nfs4.state.model import Delegation
 from labemu_nfs.nfs4.status import Nfs4Error, Status
 from labemu_nfs.nfs4.types import decode_bitmap, decode_time
 from labemu_nfs.xdr import Decoder, XdrError, opaque, u32, u64
@@ -72,8 +71,7 @@ def renew(compound: Compound, arguments: Decoder) -> bytes:
     """RENEW: RFC 7530 16.29."""
     client = state_of(compound).clients40.get(arguments.u64(), compound.now)
     path = client.callback
-    delegated = any(isinstance(state, Delegation) for state in client.states.values())
-    if delegated and (path is None or not path.up):
+    if client.delegated and (path is None or not path.up):
         raise Nfs4Error(Status.CB_PATH_DOWN)
     return b""
 

@@ -102,7 +102,7 @@ def create_session(compound: Compound, arguments: Decoder) -> bytes:
     )
     session.callback = path
     link = compound.caller.link
-    session.connections.add(link)
+    state.sessions.bind(session, link)
     backward = bool(flags & CONN_BACK_CHAN) and link is not None and credential is not None
     if backward and link is not None:
         path.bind(link)

@@ -6,6 +6,7 @@ makes it the confirmed one, and if the client was restarted (its verifier is ano
 
 from __future__ import annotations
 
+from labemu_nfs.limits import MAX_CLIENTS
 from labemu_nfs.nfs4.state.core import Core
 from labemu_nfs.nfs4.state.grace import Grace
 from labemu_nfs.nfs4.state.model import CallbackPath, Client, Principal
@@ -70,9 +71,17 @@ class Clients40:
             client = held  # a callback update: RFC 7530 16.33.5, second case
         else:
             client = self._core.new_client(name, verifier, principal, 0, now)
+        self._prune()
         confirmation = self._core.confirmation()
         self._drafts[name] = _Draft(client, principal, callback, confirmation)
         return client.number, confirmation
+
+    def _prune(self) -> None:
+        """Forget the names of clients that had to make room, once there are many."""
+        if len(self._drafts) > 2 * MAX_CLIENTS:
+            self._drafts = {name: draft for name, draft in self._drafts.items() if self._core.alive(draft.client)}
+        if len(self._confirmed) > 2 * MAX_CLIENTS:
+            self._confirmed = {name: client for name, client in self._confirmed.items() if self._core.alive(client)}
 
     def _discard(self, name: bytes, draft: _Draft) -> None:
         del self._drafts[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labemu_nfs.limits import MAX_CLIENTS
 from labemu_nfs.nfs4.state.core import Core
 from labemu_nfs.nfs4.state.grace import Grace
 from labemu_nfs.nfs4.state.model import Client, Principal
@@ -68,8 +69,15 @@ class Clients41:
         draft = self._known(self._drafts, name)
         if draft is not None:
             self._core.drop_client(draft)  # case 4
+        self._drafts, self._confirmed = self._pruned(self._drafts), self._pruned(self._confirmed)
         client = self._drafts[name] = self._core.new_client(name, verifier, principal, 1, now)  # cases 1 and 5
         return client
+
+    def _pruned(self, table: dict[bytes, Client]) -> dict[bytes, Client]:
+        """Without the names of clients that had to make room, once there are many."""
+        if len(table) <= 2 * MAX_CLIENTS:
+            return table
+        return {name: client for name, client in table.items() if self._core.alive(client)}
 
     def _update(self, held: Client | None, verifier: bytes, principal: Principal) -> Client:
         if held is None:

@@ -81,6 +81,11 @@ class Core:
         if eldest.confirmed and not self.lapsed(eldest, now):
             raise full(minor)
         self.drop_client(eldest)
+        self._forgotten(eldest)
+
+    def alive(self, client: Client) -> bool:
+        """Whether it is still remembered: it may have had to make room."""
+        return self.clients.get(client.number) is client
 
     def confirmation(self) -> bytes:
         """A verifier for SETCLIENTID_CONFIRM, as no other was or will be."""
@@ -210,6 +215,7 @@ class Core:
                 state.open.locks.remove(state)
         elif isinstance(state, Delegation) and state in file.delegations:
             file.delegations.remove(state)
+            state.client.delegated -= 1
         if file.idle and self.files.pop(file.file, None) is not None:
             self._closed(file.file)
 

@@ -83,10 +83,7 @@ class Locks:
         write = _is_write(kind)
         if not opened.access & (WRITE if write else READ):  # RFC 7530 16.10.5
             raise Nfs4Error(Status.OPENMODE)
-        if self._ranges >= MAX_STATES:
-            self._ranges = sum(len(file.locks) for file in self._core.files.values())
-            if self._ranges >= MAX_STATES:
-                raise full(opened.client.minor)
+        self._require_room(opened.client)
         self._denied(opened.file.file, owner, start, end, now, write=write)
         lock = owner.locks.get(opened)
         if lock is None:
@@ -98,9 +95,19 @@ class Locks:
         lock.file.locks.lock(owner, start, end, write=write)
         return lock
 
+    def _require_room(self, client: Client) -> None:
+        """For one more range. They are counted upwards alone, and anew once there seem to be too many."""
+        if self._ranges >= MAX_STATES:
+            self._ranges = sum(len(file.locks) for file in self._core.files.values())
+            if self._ranges >= MAX_STATES:
+                raise full(client.minor)
+
     def unlock(self, lock: Lock, offset: int, length: int) -> Stateid:
-        """LOCKU. Raises Nfs4Error INVAL."""
+        """LOCKU. Raises Nfs4Error INVAL; RESOURCE, DELAY where a lock would be split and there are too many."""
         start, end = span(offset, length)
+        if any(held.start < start and end < held.end for held in lock.file.locks.held_by(lock.owner)):
+            self._require_room(lock.client)
+            self._ranges += 1
         lock.file.locks.unlock(lock.owner, start, end)
         return lock.bump()
 

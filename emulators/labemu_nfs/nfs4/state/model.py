@@ -75,6 +75,7 @@ class Client:
         self.sessions: dict[bytes, Session] = {}
         self.creation = Slot()
         self.revoked = 0
+        self.delegated = 0
 
 
 class Session:
@@ -107,7 +108,7 @@ class Session:
         self.max_cached = max_cached
         self.max_operations = max_operations
         self.callback: CallbackPath | None = None
-        self.connections: set[object] = set()
+        self.connections: set[Link] = set()
 
 
 class OpenOwner:
@@ -245,6 +246,7 @@ class Delegation(State):
         self.asked: float | None = None
         self.answer: tuple[int, int] | None = None
         file.delegations.append(self)
+        client.delegated += 1
 
     @property
     def access(self) -> int:

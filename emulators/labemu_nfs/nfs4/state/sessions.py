@@ -15,9 +15,10 @@ from labemu_nfs.limits import (
 from labemu_nfs.nfs4.state.clients41 import Clients41
 from labemu_nfs.nfs4.state.core import Core
 from labemu_nfs.nfs4.state.grace import Grace, name_of
-from labemu_nfs.nfs4.state.model import CallbackPath, Client, Delegation, Principal, Session
+from labemu_nfs.nfs4.state.model import CallbackPath, Client, Principal, Session
 from labemu_nfs.nfs4.state.slots import Slot
 from labemu_nfs.nfs4.status import Nfs4Error, Status
+from labemu_nfs.rpc.link import Link
 
 PERSIST, CONN_BACK_CHAN, CONN_RDMA = 1, 2, 4
 """CREATE_SESSION4_FLAG_*."""
@@ -124,11 +125,20 @@ class Sessions:
             raise Nfs4Error(Status.BAD_HIGH_SLOT)
         return session.slots[slot]
 
-    def renew(self, session: Session, connection: object, now: float) -> None:
+    def renew(self, session: Session, connection: Link | None, now: float) -> None:
         """A SEQUENCE has come over a connection: it renews the lease and is bound to the session (RFC 8881 2.10.3.1)."""
         session.client.renewed = now
-        if len(session.connections) < MAX_SESSION_CONNECTIONS:
-            session.connections.add(connection)
+        self.bind(session, connection)
+
+    def bind(self, session: Session, connection: Link | None) -> None:
+        """Requests of the session may come over the connection; None is for one that cannot be told from others."""
+        bound = session.connections
+        if connection is None or connection in bound:
+            return
+        if len(bound) >= MAX_SESSION_CONNECTIONS:
+            session.connections = bound = {each for each in bound if each.open}
+        if len(bound) < MAX_SESSION_CONNECTIONS:
+            bound.add(connection)
 
     def flags(self, client: Client, now: float) -> int:
         """sr_status_flags."""
@@ -136,7 +146,7 @@ class Sessions:
         if not client.reclaimed and self._grace.active(now) and self._grace.expects(name_of(client)):
             flags |= RESTART_RECLAIM_NEEDED
         path = client.callback
-        if (path is None or not path.up) and any(isinstance(state, Delegation) for state in client.states.values()):
+        if client.delegated and (path is None or not path.up):
             flags |= CB_PATH_DOWN
         return flags
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import pack
+
 from labemu_nfs.nfs4.constants import Number
 from labemu_nfs.nfs4.status import Status
 from labemu_nfs.xdr import u32, u64
@@ -106,3 +108,34 @@ def test_4096_clients_are_held_and_the_next_waits_for_a_lease_to_end(world):
     assert peer.setclientid()[0] == Status.RESOURCE
     world.now += LEASE + 1
     assert peer.setclientid()[0] == Status.OK
+
+
+def test_what_is_kept_of_names_that_are_never_confirmed_is_bounded(world, monkeypatch):
+    for module in ("core", "clients40", "clients41"):
+        monkeypatch.setattr(f"labemu_nfs.nfs4.state.{module}.MAX_CLIENTS", 8)
+    old, new = world.peer40(connect=False), world.peer41(connect=False)
+    for number in range(100):
+        old.name = new.name = b"c%d" % number
+        assert old.setclientid()[0] == Status.OK
+        assert new.exchange_id()[0] == Status.OK
+    states = world.wire.context.states
+    assert len(states.core.clients) <= 8
+    assert len(states.clients40._drafts) <= 18
+    assert len(states.clients41._drafts) <= 18
+
+
+def test_locks_are_bounded_also_by_splitting(world, monkeypatch):
+    monkeypatch.setattr("labemu_nfs.nfs4.state.locks.MAX_STATES", 5)
+    peer = world.peer40()
+    stateid, handle = peer.opened(b"o", b"file")
+    whole = pack(">IIQQ", 2, 0, 0, 1000)
+    lockid = bytes(peer.lock(b"o", handle, stateid, b"l", whole)[1].fixed(16))
+    statuses = []
+    for seqid in range(1, 8):
+        status, decoder = peer.unlock(handle, lockid, seqid, seqid * 10, 1)
+        statuses.append(status)
+        if status:
+            break
+        lockid = bytes(decoder.fixed(16))
+    assert statuses == [Status.OK] * 4 + [Status.RESOURCE]
+    assert peer.unlock(handle, lockid, 5, 0, 2**64 - 1)[0] == Status.OK
