@@ -227,9 +227,13 @@ class ArrayFaults:
             self.clear(rule_id, "its time is over")
 
     def _first_hit(self, rule: Rule) -> None:
-        if rule.id not in self._told:
-            self._told.add(rule.id)
-            asyncio.get_running_loop().call_soon(self._tell_hit, rule.id)  # after it was told that the fault is set
+        if rule.id in self._told:
+            return
+        self._told.add(rule.id)
+        if rule.id in self._registry.faults:
+            self._tell_hit(rule.id)
+        else:  # it struck while it was set: that is told first
+            asyncio.get_running_loop().call_soon(self._tell_hit, rule.id)
 
     def _tell_hit(self, rule_id: str) -> None:
         record = self._registry.faults.get(rule_id)
