@@ -7,13 +7,16 @@ import asyncio
 import logging
 import signal
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from labemu_faults.io.control import ControlSocket
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.server import IscsiServer, ServerConfigError
+from labemu_iscsi.io.state import FileStateStore
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
+from labemu_scsi.ports import AccessState
 from labemu_store.block import open_block_store
 from labemu_store.errors import StoreConfigError
 
@@ -23,10 +26,34 @@ example:
       --lun 'memory://scratch?size=64MiB' --lun 'file:///var/tmp/disk.img?size=1GiB'
   qemu-img info iscsi://127.0.0.1:3260/iqn.2026-11.lab:t1/1
 
-Each --lun belongs to the --target before it, and takes the next number from 0.
+Each --lun, --group, --allow-initiator, --allow-network, --initiator-chap, --redirect and --access-state belongs to the --target
+before it; LUNs take the next number from 0. --lun lun://IQN/NUMBER puts a disk of an earlier target into this one as well.
 A LUN's URL may carry: size, readonly, block_size (512, 4096), serial, thick, removable.
 """
+_OF_TARGET = (
+    ("--lun", "URL", "add a disk to the target before; repeatable"),
+    ("--group", "TAG", "reach the target through this portal group only; repeatable"),
+    ("--allow-initiator", "IQN", "let this initiator in, and no other; repeatable"),
+    ("--allow-network", "NETWORK", "let initiators of this network in, and no others; repeatable"),
+    ("--initiator-chap", "IQN=FILE", "what this initiator must prove, as in --chap-file; repeatable"),
+    ("--redirect", "ADDRESS:PORT", "send logins elsewhere"),
+    ("--access-state", "TAG=STATE", f"of a portal group: {', '.join(state.name.lower() for state in AccessState)}"),
+)
 _UNIT_OPTIONS = ("block_size", "serial", "thick", "removable", "number")
+
+
+@dataclass
+class _TargetOptions:
+    """A --target, and what was said of it."""
+
+    name: str
+    lun: list[str] = field(default_factory=list)
+    group: list[str] = field(default_factory=list)
+    allow_initiator: list[str] = field(default_factory=list)
+    allow_network: list[str] = field(default_factory=list)
+    initiator_chap: list[str] = field(default_factory=list)
+    redirect: list[str] = field(default_factory=list)
+    access_state: list[str] = field(default_factory=list)
 
 
 class _TargetAction(argparse.Action):
@@ -39,10 +66,12 @@ class _TargetAction(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
-        namespace.targets.append((str(values), []))
+        namespace.targets.append(_TargetOptions(str(values)))
 
 
-class _LunAction(argparse.Action):
+class _OfTargetAction(argparse.Action):
+    """Adds to the list of the same name of the target before it."""
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -51,17 +80,20 @@ class _LunAction(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if not namespace.targets:
-            parser.error("--lun before any --target")
-        namespace.targets[-1][1].append(str(values))
+            parser.error(f"{option_string} before any --target")
+        getattr(namespace.targets[-1], self.dest).append(str(values))
 
 
-def _portal(text: str) -> tuple[str, int]:
+def _portal(text: str) -> tuple[str, int, int]:
+    text, comma, tag = text.partition(",")
+    if comma and not (tag.isdecimal() and 1 <= int(tag) <= 0xFFFF):
+        raise argparse.ArgumentTypeError(f"{tag!r} is no portal group tag, which is between 1 and 65535")
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.startswith("[")):
         host, port = text, "3260"
     if not port.isdecimal() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), int(port), int(tag or 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,11 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_portal,
         action="append",
         required=True,
-        metavar="ADDRESS[:PORT]",
-        help="where to listen; repeatable; port 0 takes a free one",
+        metavar="ADDRESS[:PORT][,TAG]",
+        help="where to listen, and the portal group, 1 by default; repeatable; port 0 takes a free one",
     )
     parser.add_argument("--target", action=_TargetAction, metavar="IQN", help="begin a target; repeatable")
-    parser.add_argument("--lun", action=_LunAction, metavar="URL", help="add a disk to the target before; repeatable")
+    for option, metavar, text in _OF_TARGET:
+        parser.add_argument(option, action=_OfTargetAction, metavar=metavar, help=text)
     parser.add_argument(
         "--chap-file",
         type=Path,
@@ -133,7 +166,16 @@ def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
     query = parse_qsl(parts.query, keep_blank_values=True)
     options = {name: value for name, value in query if name in _UNIT_OPTIONS}
     rest = urlencode([pair for pair in query if pair[0] not in _UNIT_OPTIONS])
+    if parts.scheme == "lun":
+        try:
+            server.share_lun(parts.netloc, int(parts.path.strip("/")), target, int(options.get("number", number)))
+        except (KeyError, ValueError) as error:
+            raise ServerConfigError(
+                f"{url}: no such disk, or its place is taken", hint="name an earlier one"
+            ) from error
+        return
     store = open_block_store(urlunsplit(parts._replace(query=rest)))
+    state = FileStateStore.beside(Path(unquote(parts.path))) if parts.scheme in ("", "file") else None
     try:
         server.add_lun(
             target,
@@ -143,16 +185,46 @@ def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
             block_size=int(options.get("block_size", "512")),
             thin=not _truth(options.get("thick")),
             removable=_truth(options.get("removable")),
+            state=state,
         )
     except ValueError as error:
         store.close()
         raise ServerConfigError(f"{url}: {error}") from error
 
 
+def _add_target(server: IscsiServer, options: _TargetOptions, credentials: Credentials | None) -> None:
+    name = options.name
+    try:
+        groups = [int(tag) for tag in options.group] or None
+    except ValueError as error:
+        raise ServerConfigError(f"{name}: a group is a number, not {options.group}") from error
+    server.add_target(
+        name,
+        credentials=credentials,
+        initiators=options.allow_initiator or None,
+        networks=options.allow_network or None,
+        groups=groups,
+    )
+    for pair in options.initiator_chap:
+        initiator, _, path = pair.partition("=")
+        server.set_credentials(name, _credentials(Path(path)), initiator=initiator)
+    for index, url in enumerate(options.lun):
+        _add_lun(server, name, index, url)
+    for pair in options.access_state:
+        tag, _, state = pair.partition("=")
+        try:
+            server.set_access_state(name, int(tag), AccessState[state.upper()])
+        except (KeyError, ValueError) as error:
+            raise ServerConfigError(f"{name}: {pair} is no TAG=STATE", hint="such as 2=standby") from error
+    for address in options.redirect:
+        server.redirect(name, address)
+
+
 async def _serve(arguments: argparse.Namespace) -> None:
     credentials = _credentials(arguments.chap_file)
     server = IscsiServer(
-        arguments.portal,
+        [(host, port) for host, port, _ in arguments.portal],
+        tags=[tag for *_, tag in arguments.portal],
         allow_wildcard=arguments.allow_wildcard,
         ping_after=arguments.ping_after,
         ping_timeout=arguments.ping_timeout,
@@ -163,16 +235,14 @@ async def _serve(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        for name, urls in arguments.targets:
-            server.add_target(name, credentials=credentials)
-            for index, url in enumerate(urls):
-                _add_lun(server, name, index, url)
+        for options in arguments.targets:
+            _add_target(server, options, credentials)
         await server.start()
         if control is not None:
             await control.start()
-        for host, port in server.portals:
+        for (host, port), (*_, tag) in zip(server.portals, arguments.portal, strict=True):
             for name, target in server.targets.items():
-                for lun in target.device.units:
+                for lun in target.device.units if tag in target.groups else ():
                     address = f"[{host}]" if ":" in host else host
                     sys.stdout.write(f"iscsi://{address}:{port}/{name}/{lun}\n")
         sys.stdout.flush()

@@ -8,6 +8,7 @@ from labemu_iscsi.events import LoggedIn
 from labemu_iscsi.limits import FULL_BUFFER, MAX_RECEIVE_DATA
 from labemu_iscsi.link import Link, Phase
 from labemu_iscsi.login import LoginResult
+from labemu_iscsi.negotiation import format_text
 from labemu_iscsi.pdu import LoginRequest, LoginResponse
 from labemu_iscsi.recovery import Recovery
 from labemu_iscsi.retaining import RetainingSender
@@ -31,7 +32,7 @@ def login_request(link: Link, request: LoginRequest, data: bytes) -> None:
         if login.result is not None:
             _open(link, login.result)
     except LoginFailed as error:
-        _respond(link, request, flags=request.flags & 0x0C, status=error.status)
+        _respond(link, request, flags=request.flags & 0x0C, text=format_text(list(error.answers)), status=error.status)
         raise
     _respond(link, request, flags=reply.flags, text=reply.text)
     if login.result is not None:

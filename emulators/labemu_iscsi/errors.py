@@ -5,6 +5,7 @@ What goes on the wire sits on the class: a Reject's reason, a login's status.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar
 
@@ -94,6 +95,7 @@ class LoginFailed(PeerError):
     """
 
     status: ClassVar[tuple[int, int]] = (0x02, 0x00)
+    answers: Sequence[tuple[str, str]] = ()  # the text that goes with it
 
 
 class AuthenticationFailed(LoginFailed):
@@ -112,6 +114,20 @@ class TargetNotFound(LoginFailed):
     """No such target here."""
 
     status = (0x02, 0x03)
+
+
+class TargetMoved(LoginFailed):
+    """The target is to be had elsewhere for now (RFC 7143 11.13.5).
+
+    Args:
+        address: where, for the TargetAddress of the response.
+    """
+
+    status = (0x01, 0x01)
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"redirected to {address}")
+        self.answers = (("TargetAddress", address),)
 
 
 class TooManyConnections(LoginFailed):

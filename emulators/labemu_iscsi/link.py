@@ -53,7 +53,7 @@ class Link:
         self.cid = 0
         self.framer = Framer()
         self.sender = Sender()
-        self.login: Login | None = Login(node)
+        self.login: Login | None = Login(node, peer=peer, portal=portal)
         self.text = TextExchange(node)
         self.events: list[Event] = []
         self.recovery: Recovery | None = None  # from error recovery level 1 on

@@ -15,6 +15,7 @@ from labemu_iscsi import multiple
 from labemu_iscsi.auth import ChapTarget
 from labemu_iscsi.errors import (
     AuthenticationFailed,
+    CannotInclude,
     InvalidDuringLogin,
     LoginFailed,
     MissingParameter,
@@ -26,6 +27,7 @@ from labemu_iscsi.negotiation import Negotiator, Pairs, format_text, parse_text
 from labemu_iscsi.pdu import LoginRequest
 
 if TYPE_CHECKING:
+    from labemu_iscsi.auth import Credentials
     from labemu_iscsi.node import Node
     from labemu_iscsi.session import Target
 
@@ -75,10 +77,14 @@ class Login:
 
     Args:
         node: whose targets it may ask for.
+        peer: the initiator's address, for access lists.
+        portal: the address that it came in at, which tells the portal group.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, peer: str = "", portal: str = "") -> None:
         self._node = node
+        self._peer = peer
+        self._tag = node.tag_at(portal)
         self._stage: Stage | None = None
         self._exchanges = 0
         self._text = b""
@@ -169,16 +175,18 @@ class Login:
             name = values.get("TargetName", "")
             if not name:
                 raise MissingParameter("TargetName is missing")
-            self._target = self._node.find(name, self.initiator)
+            self._target = self._node.find(name, self.initiator, peer=self._peer, tag=self._tag)
         self._negotiator.discovery = kind == "Discovery"
         if request.tsih:
-            multiple.check(self._node, request.tsih, request.isid, self.initiator, self._target, request.cid)
-        return [] if self._target is None else [("TargetPortalGroupTag", str(self._target.portal_group))]
+            session = multiple.check(self._node, request.tsih, request.isid, self.initiator, self._target, request.cid)
+            if session.tag != self._tag:  # RFC 7143 4.4.2: a session stays within its portal group
+                raise CannotInclude("the session is of another portal group")
+        return [] if self._target is None else [("TargetPortalGroupTag", str(self._tag))]
 
     def _security(self, pairs: Pairs) -> Pairs:
         values = dict(pairs)
         answers: Pairs = []
-        credentials = self._target.credentials if self._target is not None else None
+        credentials = self._credentials()
         if "AuthMethod" in values:
             if self._method:  # RFC 7143 6.3: a second challenge would be a second guess
                 raise AuthenticationFailed("AuthMethod was negotiated twice")
@@ -215,9 +223,11 @@ class Login:
         answer = self._negotiator.answer(name, value)
         return [] if answer is None else [(name, answer)]
 
+    def _credentials(self) -> Credentials | None:
+        return None if self._target is None else self._target.credentials_for(self.initiator)
+
     def _require_authentication(self) -> None:
-        needed = self._target is not None and self._target.credentials is not None
-        if needed and (self._chap is None or not self._chap.done):
+        if self._credentials() is not None and (self._chap is None or not self._chap.done):
             raise AuthenticationFailed("the target wants CHAP")
 
     def _reply(self, request: LoginRequest, stage: Stage, next_stage: Stage | None) -> Reply:

@@ -17,7 +17,8 @@ from labemu_iscsi.session import MASK, Connection, Session, Target
 from labemu_iscsi.task import Task
 from labemu_scsi.command import Response, Status
 from labemu_scsi.device import Device
-from labemu_scsi.nexus import COMMANDS_CLEARED, NEXUS_LOSS
+from labemu_scsi.nexus import COMMANDS_CLEARED, NEXUS_LOSS, Nexus
+from labemu_scsi.unit import LogicalUnit
 
 _ABORTED: Final = Response(Status.TASK_ABORTED)
 _QUERIES: Final = frozenset(
@@ -101,6 +102,16 @@ def _answer_aborted(session: Session, task: Task) -> None:
     carrier.respond(task, _ABORTED)
     task.aborted = True
     carrier.wake()
+
+
+def abort_preempted(target: Target, unit: LogicalUnit, nexuses: set[Nexus]) -> None:
+    """End what preempted nexuses have under way at a unit (SPC-4 5.13.11.5)."""
+    for session in [each for each in target.sessions if each.nexus in nexuses]:
+        for task in [task for task in session.tasks.values() if target.device.unit_at(task.lun) is unit]:
+            if unit.mode.task_aborted_status:
+                _answer_aborted(session, task)
+            else:
+                session.abort(task)
 
 
 def _abort_task_set(session: Session, request: TaskManagement) -> FunctionResponse:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from labemu_iscsi.errors import AuthorizationFailed, LoginRefused, OutOfResources, TargetNotFound
+from labemu_iscsi.errors import AuthorizationFailed, LoginRefused, OutOfResources, TargetMoved, TargetNotFound
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
+from labemu_iscsi.management import abort_preempted
 from labemu_iscsi.session import Connection, Parameters, Session, Target
 from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
 
+_MAX_PORT = 0xFFFF
 _MAX_SESSIONS = 0xFFFF - 1  # a TSIH is 16 bits and not zero
 
 Refusal = Callable[[str, str, str, str], tuple[int, int] | None]
@@ -30,6 +33,7 @@ class Node:
         self.targets: dict[str, Target] = {}
         self.sessions: dict[int, Session] = {}
         self.portals: Sequence[str] = ()  # host:port
+        self.tags: Mapping[str, int] = {}  # of portals that are not in group 1
         self.refusal: Refusal | None = None
         self.ping_after = PING_AFTER
         self.ping_timeout = PING_TIMEOUT
@@ -51,23 +55,50 @@ class Node:
         if status is not None:
             raise LoginRefused(status)
 
-    def find(self, name: str, initiator: str) -> Target:
-        """The target that an initiator asked for.
+    def tag_at(self, portal: str) -> int:
+        """The tag of the portal group that an address belongs to, also where a portal listens at every address."""
+        if not self.tags:
+            return 1
+        host, _, port = portal.rpartition(":")
+        everywhere = f"[::]:{port}" if host.startswith("[") else f"0.0.0.0:{port}"
+        return self.tags.get(portal, self.tags.get(everywhere, 1))
+
+    def free_ports(self, count: int) -> int:
+        """The first of so many relative port identifiers in a row that no target has.
+
+        Raises:
+            OutOfResources: there are no more.
+        """
+        used = sorted(number for target in self.targets.values() for number in target.device.groups)
+        first = 1
+        for number in used:
+            if number - first >= count:
+                break
+            first = number + 1
+        if first + count > _MAX_PORT + 1:
+            raise OutOfResources("no relative port identifier is free")
+        return first
+
+    def find(self, name: str, initiator: str, *, peer: str = "", tag: int = 1) -> Target:
+        """The target that an initiator asked for, from an address and at a portal group.
 
         Raises:
             TargetNotFound: there is none of that name.
             AuthorizationFailed: it may not use it.
+            TargetMoved: it is to ask elsewhere.
         """
         target = self.targets.get(name)
-        if target is None:
+        if target is None or tag not in target.groups:
             raise TargetNotFound(f"no target {name}")
-        if target.initiators is not None and initiator not in target.initiators:
-            raise AuthorizationFailed(f"{initiator} may not use {name}")
+        if not target.admits(initiator, peer):
+            raise AuthorizationFailed(f"{initiator} may not use {name} from {peer}")
+        if target.redirect:
+            raise TargetMoved(target.redirect)
         return target
 
-    def visible(self, initiator: str) -> list[Target]:
-        """What discovery shows to an initiator."""
-        return [each for each in self.targets.values() if each.initiators is None or initiator in each.initiators]
+    def visible(self, initiator: str, *, peer: str = "", tag: int = 1) -> list[Target]:
+        """What discovery shows to an initiator at a portal group."""
+        return [each for each in self.targets.values() if tag in each.groups and each.admits(initiator, peer)]
 
     def open_session(
         self,
@@ -85,19 +116,24 @@ class Node:
             OutOfResources: all handles are taken.
         """
         code = POWER_ON
+        tag = self.tag_at(connection.portal)
         nexus = None
         if target is not None:
-            for old in self._same(initiator, isid, target):
+            group = target.groups[tag]
+            port = group.ports[0]
+            for old in self._same(initiator, isid, target, tag):
                 code = NEXUS_LOSS
                 self.drop(old, "session reinstated")
             nexus = Nexus(
                 f"{initiator},i,0x{isid.hex()}",
-                target.port_name,
+                port.name,
                 target_name=target.name,
-                relative_port=target.portal_group,
+                relative_port=port.relative,
+                group=group,
                 address=connection.peer.rpartition(":")[0].strip("[]"),
             )
             target.device.attach(nexus, code)
+            target.device.abort = partial(abort_preempted, target)
         session = Session(
             initiator=initiator,
             isid=isid,
@@ -107,14 +143,15 @@ class Node:
             parameters=parameters,
             exp_cmd_sn=cmd_sn,
         )
+        session.tag = tag
         session.connections.append(connection)
         self.sessions[session.tsih] = session
         if target is not None:
             target.sessions.add(session)
         return session
 
-    def _same(self, initiator: str, isid: bytes, target: Target) -> list[Session]:
-        return [each for each in target.sessions if each.initiator == initiator and each.isid == isid]
+    def _same(self, initiator: str, isid: bytes, target: Target, tag: int) -> list[Session]:
+        return [each for each in target.sessions if (each.initiator, each.isid, each.tag) == (initiator, isid, tag)]
 
     def _new_tsih(self) -> int:
         if len(self.sessions) >= _MAX_SESSIONS:

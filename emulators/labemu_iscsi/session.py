@@ -6,6 +6,7 @@ they lead, and that they can be ended.
 
 from __future__ import annotations
 
+import ipaddress
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from labemu_iscsi.pdu import AsyncEvent
 from labemu_iscsi.task import OpenR2t, Task
 from labemu_scsi.command import Response
 from labemu_scsi.device import Device
+from labemu_scsi.ports import PortGroup, TargetPort
 
 if TYPE_CHECKING:
     from labemu_iscsi.auth import Credentials
@@ -55,6 +57,9 @@ class Connection(Protocol):
         """Send an asynchronous message (RFC 7143 11.9)."""
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 @dataclass(kw_only=True)
 class Target:
     """An iSCSI target.
@@ -62,23 +67,49 @@ class Target:
     Args:
         name: its iSCSI name.
         device: the SCSI device behind it.
-        portal_group: the target portal group tag.
+        tags: the portal groups through which it is reached; each is a target port and a target port group of its own.
+        first_port: the relative identifier of the first of these ports, and of its group; the others follow.
         credentials: what an initiator must prove; None lets everybody in.
+        credentials_of: what single initiators must prove instead, by name.
         initiators: names that may log in; None is any.
+        networks: where they may come from; None is anywhere.
+        redirect: an address that logins are sent to instead; empty for none.
         sessions: those that are logged in.
     """
 
     name: str
     device: Device = field(default_factory=Device)
-    portal_group: int = 1
+    tags: Sequence[int] = (1,)
+    first_port: int = 1
     credentials: Credentials | None = None
+    credentials_of: dict[str, Credentials] = field(default_factory=dict)
     initiators: frozenset[str] | None = None
+    networks: tuple[Network, ...] | None = None
+    redirect: str = ""
     sessions: set[Session] = field(default_factory=set)
+    groups: dict[int, PortGroup] = field(default_factory=dict, init=False)
 
-    @property
-    def port_name(self) -> str:
-        """The SCSI name of its port (RFC 7143 4.4.2)."""
-        return f"{self.name},t,{self.portal_group:#06x}"
+    def __post_init__(self) -> None:
+        for number, tag in enumerate(self.tags, self.first_port):
+            port = TargetPort(f"{self.name},t,{tag:#06x}", self.name, number)  # its SCSI name, RFC 7143 4.4.2
+            self.groups[tag] = self.device.groups[number] = PortGroup(number, [port])
+
+    def admits(self, initiator: str, peer: str) -> bool:
+        """Whether the access lists let an initiator in from an address with port."""
+        if self.initiators is not None and initiator not in self.initiators:
+            return False
+        if self.networks is None:
+            return True
+        try:
+            address = ipaddress.ip_address(peer.rpartition(":")[0].strip("[]").partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self.networks)
+
+    def credentials_for(self, initiator: str) -> Credentials | None:
+        """What an initiator must prove."""
+        return self.credentials_of.get(initiator, self.credentials)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +178,7 @@ class Session:
         self.tsih = tsih
         self.target = target
         self.nexus = nexus
+        self.tag = 1  # the portal group that it was opened at
         self.parameters = parameters
         self.exp_cmd_sn = exp_cmd_sn
         self.connections: list[Connection] = []

@@ -98,7 +98,8 @@ class TextExchange:
 
     def _send_targets(self, value: str, session: Session) -> Pairs:
         """RFC 7143 appendix C: All (discovery only), a name, or empty for the session's own target."""
-        visible = self._node.visible(session.initiator)
+        connection = session.connections[0]
+        visible = self._node.visible(session.initiator, peer=connection.peer, tag=self._node.tag_at(connection.portal))
         if value == "All":
             if session.target is not None:
                 return [("SendTargets", REJECT)]
@@ -109,5 +110,9 @@ class TextExchange:
         return [pair for target in chosen for pair in self._describe(target)]
 
     def _describe(self, target: Target) -> Pairs:
-        addresses = [("TargetAddress", f"{portal},{target.portal_group}") for portal in self._node.portals]
+        addresses = [
+            ("TargetAddress", f"{portal},{tag}")
+            for portal in self._node.portals
+            if (tag := self._node.tag_at(portal)) in target.groups
+        ]
         return [("TargetName", target.name), *addresses]

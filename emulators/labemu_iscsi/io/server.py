@@ -24,7 +24,9 @@ from labemu_iscsi.io.linger import Linger
 from labemu_iscsi.io.patrol import Patrol
 from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME, PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.node import Node
-from labemu_iscsi.session import Target
+from labemu_iscsi.session import Network, Target
+from labemu_scsi.persistent_state import StateStore
+from labemu_scsi.ports import AccessState, Cause
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import BlockStore
 
@@ -67,6 +69,7 @@ class IscsiServer:
     Args:
         portals: addresses (numeric) and ports to listen at; port 0 takes a free one.
         allow_wildcard: permit 0.0.0.0 and ::, which would serve every network of the machine.
+        tags: the portal group tag of each portal, 1 to 65535; None puts all into group 1.
         ping_after: seconds that an initiator may be silent until it is asked whether it is there; 0 never asks.
         ping_timeout: seconds that it then has to answer; a dead one's sessions and reservations are let go.
     """
@@ -76,12 +79,16 @@ class IscsiServer:
         portals: Sequence[tuple[str, int]],
         *,
         allow_wildcard: bool = False,
+        tags: Sequence[int] | None = None,
         ping_after: float = PING_AFTER,
         ping_timeout: float = PING_TIMEOUT,
     ) -> None:
         for host, _ in portals:
             _check_portal(host, allow_wildcard=allow_wildcard)
         self._requested = list(portals)
+        self._tags = [1] * len(portals) if tags is None else list(tags)
+        if len(self._tags) != len(portals) or not all(1 <= tag <= 0xFFFF for tag in self._tags):
+            raise ServerConfigError("a portal group tag is between 1 and 65535", hint="give each portal one")
         self._listeners: list[socket.socket] = []
         self._connections: set[SocketConnection] = set()
         self._node = Node(entropy=secrets.token_bytes)
@@ -118,6 +125,7 @@ class IscsiServer:
             await self.close()
             raise
         self._node.portals = [_format(host, port) for host, port in self.portals]
+        self._node.tags = dict(zip(self._node.portals, self._tags, strict=True))
         for listener in self._listeners:
             loop.add_reader(listener, self._accept, listener)
         if self._node.ping_after:
@@ -139,13 +147,18 @@ class IscsiServer:
         if self._executor is not None:
             await self._executor.close()
             self._executor = None
-        for target in self._node.targets.values():
-            for unit in target.device.units.values():
-                unit.store.close()
+        for unit in {unit for target in self._node.targets.values() for unit in target.device.units.values()}:
+            unit.store.close()
         self._node.targets.clear()
 
     def add_target(
-        self, name: str, *, credentials: Credentials | None = None, initiators: Sequence[str] | None = None
+        self,
+        name: str,
+        *,
+        credentials: Credentials | None = None,
+        initiators: Sequence[str] | None = None,
+        networks: Sequence[str] | None = None,
+        groups: Sequence[int] | None = None,
     ) -> Target:
         """A new target.
 
@@ -153,9 +166,11 @@ class IscsiServer:
             name: `iqn.2026-11.lab:t1`, or an eui. or naa. name.
             credentials: CHAP; None lets everybody in.
             initiators: names that may log in; None is any.
+            networks: where they may come from, such as 10.0.0.0/24; None is anywhere.
+            groups: tags of the portal groups that it is reached through; None is all of the server.
 
         Raises:
-            ServerConfigError: no iSCSI name, or it exists.
+            ServerConfigError: no iSCSI name, or it exists; no network; no such portal group.
         """
         if not _NAME.fullmatch(name) or len(name.encode()) > MAX_NAME:
             raise ServerConfigError(
@@ -163,8 +178,17 @@ class IscsiServer:
             )
         if name in self._node.targets:
             raise ServerConfigError(f"the target {name} exists already")
-        allowed = None if initiators is None else frozenset(initiators)
-        target = Target(name=name, credentials=credentials, initiators=allowed)
+        tags = sorted(set(self._tags) if groups is None else set(groups))
+        if not tags or not set(tags) <= set(self._tags):
+            raise ServerConfigError(f"{name}: no portal is in group {groups}", hint="give a portal that tag")
+        target = Target(
+            name=name,
+            credentials=credentials,
+            initiators=None if initiators is None else frozenset(initiators),
+            networks=parse_networks(networks),
+            tags=tags,
+            first_port=self._node.free_ports(len(tags)),
+        )
         self._node.targets[name] = target
         return target
 
@@ -178,9 +202,72 @@ class IscsiServer:
         for session in list(target.sessions):
             session.announce_end()
             self._node.drop(session, "the target was removed")
+        units = {target.device.remove_unit(number) for number in list(target.device.units)}
         await self._drain()
-        for unit in target.device.units.values():
-            unit.store.close()
+        for unit in units:
+            if not unit.attentions.homes:
+                unit.store.close()
+
+    def set_access(
+        self, name: str, *, initiators: Sequence[str] | None = None, networks: Sequence[str] | None = None
+    ) -> None:
+        """Set a target's access lists anew, None for anybody; sessions that they no longer let in end.
+
+        Raises:
+            KeyError: no such target.
+            ServerConfigError: no network.
+        """
+        target = self._node.targets[name]
+        target.networks = parse_networks(networks)
+        target.initiators = None if initiators is None else frozenset(initiators)
+        for session in list(target.sessions):
+            if not all(target.admits(session.initiator, connection.peer) for connection in session.connections):
+                self._node.drop(session, "access was withdrawn")
+
+    def set_credentials(self, name: str, credentials: Credentials | None, *, initiator: str = "") -> None:
+        """What must be proven from the next login on, by one initiator or by all that have none of their own.
+
+        Raises:
+            KeyError: no such target.
+        """
+        target = self._node.targets[name]
+        if not initiator:
+            target.credentials = credentials
+        elif credentials is None:
+            target.credentials_of.pop(initiator, None)
+        else:
+            target.credentials_of[initiator] = credentials
+
+    def set_access_state(self, name: str, tag: int, state: AccessState, *, preferred: bool | None = None) -> None:
+        """Bring a target's portal group into an asymmetric access state; its initiators are told (SPC-4 5.15).
+
+        Raises:
+            KeyError: no such target, or it has no such group.
+        """
+        target = self._node.targets[name]
+        group = target.groups[tag]
+        if preferred is not None:
+            group.preferred = preferred
+        target.device.change_access(group, state, Cause.IMPLICIT, None)
+
+    def redirect(self, name: str, address: str) -> None:
+        """Send logins at a target to another address, such as 10.0.0.2:3260; an empty one takes them again.
+
+        Raises:
+            KeyError: no such target.
+        """
+        self._node.targets[name].redirect = address
+
+    def share_lun(self, source: str, number: int, target: str, at: int) -> None:
+        """Put a target's disk into another target as well: one unit, with one state, reached by more ways.
+
+        Raises:
+            KeyError: no such target or LUN.
+            ValueError: the LUN is taken or out of range.
+        """
+        unit = self._node.targets[source].device.units[number]
+        self._node.targets[target].device.add_unit(at, unit)
+        self.faults.apply()
 
     def add_lun(
         self,
@@ -195,6 +282,7 @@ class IscsiServer:
         removable: bool = False,
         read_only: bool = False,
         product: str = "VIRTUAL-DISK",
+        state: StateStore | None = None,
     ) -> LogicalUnit:
         """Put a disk at a LUN; live sessions are told. The server closes the store when the LUN is removed.
 
@@ -209,10 +297,11 @@ class IscsiServer:
             removable: the medium can be ejected.
             read_only: write-protected.
             product: up to 16 characters for INQUIRY.
+            state: keeps persistent reservations over restarts (`labemu_iscsi.io.state.FileStateStore`); None refuses APTPL.
 
         Raises:
             KeyError: no such target.
-            ValueError: the LUN is taken or out of range.
+            ValueError: the LUN is taken or out of range; what `state` kept is damaged.
         """
         device = self._node.targets[target].device
         unit = LogicalUnit(
@@ -224,6 +313,7 @@ class IscsiServer:
             removable=removable,
             read_only=read_only,
             product=product,
+            state=state,
         )
         device.add_unit(number, unit)
         self.faults.apply()
@@ -237,7 +327,8 @@ class IscsiServer:
         """
         unit = self._node.targets[target].device.remove_unit(number)
         await self._drain()
-        unit.store.close()
+        if not unit.attentions.homes:
+            unit.store.close()
 
     def resize_lun(self, target: str, number: int, size: int) -> None:
         """Grow or shrink a disk to `size` bytes; live sessions are told.
@@ -304,6 +395,20 @@ class IscsiServer:
 
 def _format(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_networks(networks: Sequence[str] | None) -> tuple[Network, ...] | None:
+    """Networks, or single addresses, from their texts.
+
+    Raises:
+        ServerConfigError: one is none.
+    """
+    if networks is None:
+        return None
+    try:
+        return tuple(map(ipaddress.ip_network, networks))
+    except ValueError as error:
+        raise ServerConfigError(str(error), hint="write networks like 10.0.0.0/24") from error
 
 
 def _check_portal(host: str, *, allow_wildcard: bool) -> None:

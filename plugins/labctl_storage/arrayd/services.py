@@ -21,6 +21,7 @@ from labctl_storage.arrayd import content
 from labctl_storage.arrayd.faults import Emulator
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
 from labemu_iscsi.io.server import IscsiServer
+from labemu_iscsi.io.state import FileStateStore
 from labemu_nfs.exports import Export
 from labemu_nfs.io.server import NfsServer
 from labemu_store.block.open import open_block_store
@@ -114,7 +115,20 @@ class ArrayServices:
             return
         path = self._file(datastore, volume.name)
         store = await asyncio.to_thread(open_block_store, path.as_uri(), size=volume.size)
-        server.add_lun(datastore.where, volume.lun, store, serial=naming.serial(self._lab, datastore.name, volume.name))
+        try:
+            server.add_lun(
+                datastore.where,
+                volume.lun,
+                store,
+                serial=naming.serial(self._lab, datastore.name, volume.name),
+                state=FileStateStore.beside(path),
+            )
+        except ValueError as error:
+            store.close()
+            raise LabError(
+                f"cannot offer volume {volume.name} of {datastore.name}: {error}",
+                hint=f"look at {FileStateStore.beside(path).path}; without that file the volume is free for all",
+            ) from error
 
     async def detach(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
         """Stop offering a volume."""
@@ -122,8 +136,10 @@ class ArrayServices:
             await self._target_server().remove_lun(datastore.where, volume.lun)
 
     async def destroy(self, datastore: DatastoreRecord, name: str) -> None:
-        """Delete a volume's data."""
-        await asyncio.to_thread(content.remove, self._file(datastore, name))
+        """Delete a volume's data, and who had it reserved."""
+        file = self._file(datastore, name)
+        await asyncio.to_thread(content.remove, file)
+        await asyncio.to_thread(FileStateStore.beside(file).path.unlink, missing_ok=True)
 
     def datastore_properties(self, datastore: DatastoreRecord) -> JsonObject:
         """Protocol, capacity and what is used of it, in bytes."""
