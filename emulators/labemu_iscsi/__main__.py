@@ -28,7 +28,7 @@ example:
 
 Each --lun, --group, --allow-initiator, --allow-network, --initiator-chap, --redirect and --access-state belongs to the --target
 before it; LUNs take the next number from 0. --lun lun://IQN/NUMBER puts a disk of an earlier target into this one as well.
-A LUN's URL may carry: size, readonly, block_size (512, 4096), serial, thick, removable.
+A LUN's URL may carry: size, readonly, block_size (512, 4096), physical_block_size, serial, thick, removable.
 """
 _OF_TARGET = (
     ("--lun", "URL", "add a disk to the target before; repeatable"),
@@ -39,7 +39,7 @@ _OF_TARGET = (
     ("--redirect", "ADDRESS:PORT", "send logins elsewhere"),
     ("--access-state", "TAG=STATE", f"of a portal group: {', '.join(state.name.lower() for state in AccessState)}"),
 )
-_UNIT_OPTIONS = ("block_size", "serial", "thick", "removable", "number")
+_UNIT_OPTIONS = ("block_size", "physical_block_size", "serial", "thick", "removable", "number")
 
 
 @dataclass
@@ -183,6 +183,7 @@ def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
             store,
             serial=options.get("serial"),
             block_size=int(options.get("block_size", "512")),
+            physical_block_size=int(options.get("physical_block_size", "4096")),
             thin=not _truth(options.get("thick")),
             removable=_truth(options.get("removable")),
             state=state,

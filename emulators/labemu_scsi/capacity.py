@@ -25,7 +25,7 @@ def read_capacity10(unit: LogicalUnit, command: Command) -> Outcome:
 def read_capacity16(unit: LogicalUnit, command: Command) -> Outcome:
     """READ CAPACITY(16), SBC-3 5.16."""
     provisioning = _LBPME | _LBPRZ if unit.thin else 0
-    data = struct.pack(">QI2xH16x", unit.blocks - 1, unit.block_size, provisioning)
+    data = struct.pack(">QIxBH16x", unit.blocks - 1, unit.block_size, unit.physical_exponent, provisioning)
     return Response(0, cut(data, int.from_bytes(command.cdb[10:14], "big")))
 
 

@@ -32,7 +32,7 @@ def standard(peripheral: int, *, removable: bool, vendor: str, product: str, rev
     data[2] = _SPC4
     data[3] = 0x12  # HISUP, response data format 2
     data[4] = _STANDARD_LENGTH - 5
-    data[5] = access
+    data[5] = access | (0x08 if peripheral != NO_UNIT else 0)  # 3PC: EXTENDED COPY
     data[7] = 0x02  # CMDQUE
     data[8:16] = _text(vendor, 8)
     data[16:32] = _text(product, 16)

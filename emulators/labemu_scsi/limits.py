@@ -16,6 +16,33 @@ MAX_WRITE_SAME_BLOCKS: Final = 0xFFFF
 INLINE_WRITE_SAME_BYTES: Final = 4 << 20
 """A pattern up to this size is written at once; a larger one leaves the event loop."""
 
+MAX_INLINE_OR_BYTES: Final = 1 << 20
+"""An ORWRITE up to this size is done at once, in about 5 ms; a larger one leaves the event loop."""
+
+MAX_COPY_CSCDS: Final = 16
+"""Source and destination descriptors of one EXTENDED COPY; ESXi and libiscsi send one or two."""
+
+MAX_COPY_SEGMENTS: Final = 64
+"""Segments of one EXTENDED COPY; ESXi sends up to 8 where it may."""
+
+MAX_COPY_LIST_BYTES: Final = 32 * MAX_COPY_CSCDS + 28 * MAX_COPY_SEGMENTS
+"""Both lists of descriptors together."""
+
+MAX_COPY_SEGMENT_BYTES: Final = 32 << 20
+"""One segment: what a block count of 16 bits can say of 512-byte blocks."""
+
+COPY_CHUNK: Final = 1 << 20
+"""Copied in one step, in which no other command reads and changes blocks of the destination."""
+
+MAX_COPIES: Final = 64
+"""Copies that a unit remembers for RECEIVE COPY RESULTS; the oldest that is done gives way."""
+
+MAX_ATOMIC_BYTES: Final = 1 << 20
+"""One WRITE ATOMIC: a single write of the store, so not more than a store takes in one go."""
+
+THRESHOLD_SET_BYTES: Final = 1 << 20
+"""The unit that used and free space of a thin unit are counted in (SBC-3 4.7.3.7): 4 PiB still fit into its 32 bits."""
+
 MAX_UNMAP_DESCRIPTORS: Final = 256
 """Of one UNMAP parameter list; Linux sends one, ESXi up to 100."""
 

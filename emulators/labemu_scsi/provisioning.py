@@ -109,12 +109,16 @@ def _repeat(unit: LogicalUnit, pattern: bytes, offset: int, length: int) -> None
 
 
 def write_same10(unit: LogicalUnit, command: Command) -> Outcome:
-    """WRITE SAME(10), SBC-3 5.39; it never unmaps (LBPWS10 is 0), for libiscsi and others send it data other than zeroes then."""
+    """WRITE SAME(10), SBC-3 5.39.
+
+    With UNMAP it unmaps whatever the block holds, as Linux's target and tgt do: initiators and libiscsi's suite send garbage along, and
+    expect zeroes afterwards. WRITE SAME(16) takes the standard's word, and writes data that an unmapped block would not read as.
+    """
     flags, lba, count = RW10.unpack_from(command.cdb)
-    unit.check_writable()
-    if flags & _UNMAP:
-        raise InvalidField(pointer=1, bit=3)
-    return _write_same(unit, command.data, flags & ~_NDOB, lba, count)
+    data = command.data
+    if flags & _UNMAP and len(data) == unit.block_size:
+        data = bytes(unit.block_size)
+    return _write_same(unit, data, flags & ~_NDOB, lba, count)
 
 
 def write_same16(unit: LogicalUnit, command: Command) -> Outcome:
@@ -166,7 +170,7 @@ def _runs(unit: LogicalUnit, lba: int, room: int) -> list[tuple[int, int, bool]]
 COMMANDS = (
     CommandSpec(opcode=0x42, name="UNMAP", usage="42010000000000ffff07", handler=unmap, access=Access.WRITE),
     CommandSpec(
-        opcode=0x41, name="WRITE SAME(10)", usage="41f0ffffffff1fffff07", handler=write_same10, access=Access.WRITE
+        opcode=0x41, name="WRITE SAME(10)", usage="41f8ffffffff1fffff07", handler=write_same10, access=Access.WRITE
     ),
     CommandSpec(
         opcode=0x93,

@@ -21,6 +21,7 @@ class SenseKey(IntEnum):
     ILLEGAL_REQUEST = 0x5
     UNIT_ATTENTION = 0x6
     DATA_PROTECT = 0x7
+    COPY_ABORTED = 0xA
     ABORTED_COMMAND = 0xB
     MISCOMPARE = 0xE
 
@@ -154,6 +155,63 @@ class OutOfRegistrations(IllegalRequest):
     """INSUFFICIENT REGISTRATION RESOURCES."""
 
     code = (0x55, 0x04)
+
+
+class TooManyTargets(IllegalRequest):
+    """TOO MANY TARGET DESCRIPTORS."""
+
+    code = (0x26, 0x06)
+    in_cdb = False
+
+
+class UnsupportedTarget(IllegalRequest):
+    """UNSUPPORTED TARGET DESCRIPTOR TYPE CODE."""
+
+    code = (0x26, 0x07)
+    in_cdb = False
+
+
+class TooManySegments(IllegalRequest):
+    """TOO MANY SEGMENT DESCRIPTORS."""
+
+    code = (0x26, 0x08)
+    in_cdb = False
+
+
+class UnsupportedSegment(IllegalRequest):
+    """UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE."""
+
+    code = (0x26, 0x09)
+    in_cdb = False
+
+
+class InlineDataLength(IllegalRequest):
+    """INLINE DATA LENGTH EXCEEDED."""
+
+    code = (0x26, 0x0B)
+    in_cdb = False
+
+
+class OperationInProgress(IllegalRequest):
+    """OPERATION IN PROGRESS: the list identifier belongs to a copy that is under way."""
+
+    code = (0x00, 0x16)
+
+
+class CopyAborted(CheckCondition):
+    """EXTENDED COPY ended early (SPC-4 6.4.4); the information is the number of segments that were done.
+
+    Args:
+        segments: that number.
+        code: ASC and ASCQ.
+    """
+
+    key = SenseKey.COPY_ABORTED
+    code = (0x00, 0x00)
+
+    def __init__(self, segments: int, code: tuple[int, int] = (0x00, 0x00)) -> None:
+        super().__init__(information=segments)
+        self.code = code
 
 
 class MediumNotPresent(CheckCondition):

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from labemu_scsi import alua, capacity, control, inquiry, mode, persistent, provisioning, reserve, transfer
+from labemu_scsi import (
+    alua,
+    atomic,
+    capacity,
+    control,
+    extended_copy,
+    inquiry,
+    mode,
+    persistent,
+    provisioning,
+    reserve,
+    transfer,
+)
 from labemu_scsi.cdb import CommandSpec
 
 Entry = CommandSpec | Mapping[int, CommandSpec] | None
@@ -31,6 +43,8 @@ UNIT_COMMANDS: Final = (
     *capacity.COMMANDS,
     *mode.COMMANDS,
     *transfer.COMMANDS,
+    *atomic.COMMANDS,
+    *extended_copy.COMMANDS,
     *provisioning.COMMANDS,
     *reserve.COMMANDS,
     *persistent.COMMANDS,

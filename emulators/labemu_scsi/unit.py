@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from labemu_scsi.command import Deferred, Interceptor, Outcome, Response
-from labemu_scsi.limits import MAX_TRANSFER_BYTES
+from labemu_scsi.copy_log import CopyLog
+from labemu_scsi.limits import MAX_TRANSFER_BYTES, THRESHOLD_SET_BYTES
 from labemu_scsi.nexus import CAPACITY_CHANGED, DEVICE_RESET, MEDIUM_CHANGED, Attentions, Nexus
 from labemu_scsi.persistent_state import PersistentReservations, StateStore
 from labemu_scsi.ports import PortGroup
@@ -46,6 +47,8 @@ class LogicalUnit:
         serial: the unit serial number.
         naa: 8 or 16 bytes of an NAA designator; derived from the serial when None.
         block_size: bytes, 512 or 4096.
+        physical_block_size: bytes that the medium would write at a time, a power of two and no less than `block_size`;
+            told in READ CAPACITY(16), so that file systems and partitions align to it.
         thin: whether it claims logical block provisioning.
         removable: whether the medium can be ejected.
         read_only: write-protected.
@@ -62,6 +65,7 @@ class LogicalUnit:
         serial: str,
         naa: bytes | None = None,
         block_size: int = 512,
+        physical_block_size: int = 4096,
         thin: bool = True,
         removable: bool = False,
         read_only: bool = False,
@@ -72,11 +76,15 @@ class LogicalUnit:
     ) -> None:
         if block_size not in (512, 4096):
             raise ValueError("block_size is 512 or 4096")
+        if physical_block_size < block_size or physical_block_size.bit_count() != 1:
+            raise ValueError("physical_block_size is a power of two and no less than block_size")
         self.store = store
         self.serial = serial
         self.naa = naa if naa is not None else derive_naa(serial)
         self.block_size = block_size
         self.shift = block_size.bit_length() - 1
+        self.threshold_exponent = THRESHOLD_SET_BYTES.bit_length() - 1 - self.shift
+        self.physical_exponent = physical_block_size.bit_length() - 1 - self.shift
         self.thin = thin and store.capabilities.thin
         self.removable = removable
         self.read_only = read_only or store.capabilities.read_only
@@ -89,6 +97,8 @@ class LogicalUnit:
         self.reserved_by: Nexus | None = None  # RESERVE(6)
         self.persistent = PersistentReservations(state)
         self.removal_prevented_by: set[Nexus] = set()
+        self.peers: Mapping[int, LogicalUnit] = {}  # of the device that it belongs to, itself among them
+        self.copies = CopyLog()
         self.loaded = True
         self.faults: Interceptor | None = None
         self.guarded = self.plain = False
@@ -152,6 +162,7 @@ class LogicalUnit:
         """A nexus is lost (SAM-5 6.3.4): what hung on it goes; persistent reservations stay."""
         self.attentions.detach(nexus)
         self.removal_prevented_by.discard(nexus)
+        self.copies.detach(nexus)
         if self.reserved_by is nexus:
             self.reserved_by = None
             self.update_guard()

@@ -6,8 +6,10 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from labemu_scsi.copy_page import third_party_copy
 from labemu_scsi.limits import (
     GRANULARITY,
+    MAX_ATOMIC_BYTES,
     MAX_COMPARE_BLOCKS,
     MAX_UNMAP_BLOCKS,
     MAX_UNMAP_DESCRIPTORS,
@@ -77,7 +79,7 @@ def _block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
     """Page B0h, SBC-3 6.6.4."""
     granularity = max(1, GRANULARITY >> unit.shift)
     return struct.pack(
-        ">BBHIIIIIIIQ20x",
+        ">BBHIIIIIIIQIIIII",
         0,  # WSNZ: WRITE SAME of zero blocks goes up to the end
         MAX_COMPARE_BLOCKS,
         granularity,
@@ -89,6 +91,11 @@ def _block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
         granularity if unit.thin else 0,
         0x80000000 if unit.thin else 0,  # UGAVALID, alignment 0
         MAX_WRITE_SAME_BLOCKS,
+        MAX_ATOMIC_BYTES >> unit.shift,
+        0,  # atomic alignment: none is needed
+        0,  # nor a granularity
+        0,  # nor is there an atomic boundary
+        0,
     )
 
 
@@ -98,8 +105,8 @@ def _characteristics(unit: LogicalUnit, nexus: Nexus) -> bytes:
 
 
 def _provisioning(unit: LogicalUnit, nexus: Nexus) -> bytes:
-    """Page B2h, SBC-3 6.6.6: thin with UNMAP and WRITE SAME(16), reads zeroes; or fully provisioned."""
-    return bytes((0, 0xC4, 0x02, 0)) if unit.thin else bytes(4)
+    """Page B2h, SBC-3 6.6.6: thin with thresholds, UNMAP and WRITE SAME (10) and (16), reads zeroes; or fully provisioned."""
+    return bytes((unit.threshold_exponent, 0xE4, 0x02, 0)) if unit.thin else bytes(4)
 
 
 PAGES: Mapping[int, Callable[[LogicalUnit, Nexus], bytes]] = {
@@ -107,6 +114,7 @@ PAGES: Mapping[int, Callable[[LogicalUnit, Nexus], bytes]] = {
     0x80: _serial,
     0x83: _identification,
     0x86: _extended,
+    0x8F: third_party_copy,
     0xB0: _block_limits,
     0xB1: _characteristics,
     0xB2: _provisioning,

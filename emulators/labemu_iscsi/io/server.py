@@ -278,6 +278,7 @@ class IscsiServer:
         serial: str | None = None,
         naa: bytes | None = None,
         block_size: int = 512,
+        physical_block_size: int = 4096,
         thin: bool = True,
         removable: bool = False,
         read_only: bool = False,
@@ -293,6 +294,7 @@ class IscsiServer:
             serial: the unit serial number; stable across restarts: by default derived from target and LUN.
             naa: 8 or 16 bytes of worldwide identifier; by default derived from the serial.
             block_size: 512 or 4096.
+            physical_block_size: bytes that the medium would write at a time, a power of two from `block_size` on.
             thin: claim thin provisioning.
             removable: the medium can be ejected.
             read_only: write-protected.
@@ -309,6 +311,7 @@ class IscsiServer:
             serial=serial if serial is not None else f"{target}:{number}",
             naa=naa,
             block_size=block_size,
+            physical_block_size=physical_block_size,
             thin=thin,
             removable=removable,
             read_only=read_only,

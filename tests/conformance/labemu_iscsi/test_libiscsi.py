@@ -25,19 +25,14 @@ MIB = 1 << 20
 SKIP = re.compile(r"\[SKIPPED\] *(.*?)\.?\n")
 TOTALS = re.compile(r"tests\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)")
 
-UNIMPLEMENTED = {
-    "EXTENDEDCOPY is not implemented": 10,
-    "RECEIVECOPYRESULT is not implemented": 3,
-    "RECEIVE_COPY_RESULTS is not implemented": 3,
-    "WRITEATOMIC16 is not implemented": 11,
-}
 NOT_ASKED_FOR = {"--allow-sanitize flag is not set. Skipping test": 11}
 WRITABLE = {"Logical unit is not write-protected. Skipping test": 1}
 FIXED = {"Logical unit is not removable. Skipping test": 8, "Media is not removable": 1}
 ONE_PATH = {"Multipath unavailable. Skipping test": 4}
-THIN = {"Logical unit does not have LBPWS10. Skipping test": 5, "LBPPB < 2. Skipping test": 2}
+THIN = {"LBPPB < 2. Skipping test": 2}
+ALIGNED = {"physical_block_size": 512}
 THICK = {"Logical unit is fully provisioned. Skipping test": 13, "UNMAP is not implemented": 1}
-SCSI = UNIMPLEMENTED | NOT_ASKED_FOR | WRITABLE
+SCSI = NOT_ASKED_FOR | WRITABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +47,9 @@ class Family:
 
 
 FAMILIES = {
-    "thin": Family(tests="ALL", total=230, skips=SCSI | FIXED | THIN, paths=2),
+    "thin": Family(tests="ALL", total=230, skips=SCSI | FIXED | THIN, paths=2, options=ALIGNED),
     "thick": Family(tests="SCSI", total=215, skips=SCSI | FIXED | THICK | ONE_PATH, options={"thin": False}),
-    "removable": Family(tests="SCSI", total=215, skips=SCSI | THIN | ONE_PATH, options={"removable": True}),
+    "removable": Family(tests="SCSI", total=215, skips=SCSI | THIN | ONE_PATH, options=ALIGNED | {"removable": True}),
     "large blocks": Family(tests="iSCSI", total=15, options={"block_size": 4096}),
     "read-only": Family(tests="ALL.ReadOnly", total=1, options={"read_only": True}),
     "multipath": Family(tests="ALL.MultipathIO", total=4, paths=2),
