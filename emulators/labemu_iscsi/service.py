@@ -90,16 +90,25 @@ class Service:
 
     def _defer(self, device: Device, task: Task, deferred: Deferred) -> None:
         task.data = b""  # whoever needs it has copied it
+        if deferred.early is not None:
+            self._connection.respond(task, deferred.early)
+        self._work(device, task, deferred, answered=deferred.early is not None)
 
+    def _work(self, device: Device, task: Task, deferred: Deferred, *, answered: bool) -> None:
         def work() -> Response:
             task.ended = []  # before the look at `aborted`: who aborts looks in the opposite order, and one of both sees the other
-            return _ABORTED if task.aborted else device.finish(task.lun, task, deferred.work)
+            if task.aborted and deferred.again is None:  # what goes step by step, goes on when it is aborted
+                return _ABORTED
+            return device.finish(task.lun, task, deferred.work)
 
         def done(response: Response) -> None:
             waiters, task.ended = task.ended, None
             for waiter in waiters or ():
                 waiter()
-            if not self._connection.closed:
+            following = None if deferred.again is None else deferred.again()
+            if following is not None:
+                self._work(device, task, following, answered=answered)
+            elif not answered and not self._connection.closed:
                 self._connection.respond(task, response)
                 self._wake()
 

@@ -38,6 +38,7 @@ class CommandSpec:
         access: under reservations.
         attention: a pending unit attention is reported instead of doing it.
         medium: it needs a medium that is there and spinning.
+        thin: only thin units have it; its handler refuses it on others.
     """
 
     opcode: int
@@ -48,6 +49,7 @@ class CommandSpec:
     action: int | None = None
     attention: bool = True
     medium: bool = True
+    thin: bool = False
 
     @property
     def usage_map(self) -> bytes:

@@ -75,12 +75,16 @@ class Deferred(NamedTuple):
         delay: seconds to let pass first.
         blocking: whether the work may wait for a medium; if not, it can be called on the event loop after the delay.
         gate: what it waits at after the delay, where a fault holds it.
+        early: the response, if it is sent before the work is done (IMMED); what the work comes to is then told to nobody.
+        again: asked on the event loop after the work, for the step that follows; with None, the work's response is the command's.
     """
 
     work: Callable[[], Response]
     delay: float = 0.0
     blocking: bool = True
     gate: Gate | None = None
+    early: Response | None = None
+    again: Callable[[], Deferred | None] | None = None
 
 
 Outcome = Response | Deferred

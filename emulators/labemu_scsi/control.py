@@ -35,6 +35,8 @@ def request_sense(unit: LogicalUnit, command: Command) -> Outcome:
         condition = UnitAttention(code)
     elif (inaccessible := not_ready(command.nexus)) is not None:
         condition = inaccessible
+    elif unit.wipe is not None:
+        condition = unit.wipe.condition()
     elif not unit.loaded:
         condition = MediumNotPresent()
     else:

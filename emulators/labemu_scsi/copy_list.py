@@ -13,7 +13,6 @@ from labemu_scsi.copy_page import BLOCK_TO_BLOCK, IDENTIFICATION, VERIFY_CSCD
 from labemu_scsi.limits import MAX_COPY_CSCDS, MAX_COPY_LIST_BYTES, MAX_COPY_SEGMENTS
 from labemu_scsi.sense import (
     InlineDataLength,
-    InvalidField,
     InvalidParameter,
     ParameterListLength,
     TooManySegments,
@@ -111,10 +110,8 @@ def _cscd(data: bytes, at: int) -> Cscd:
     """An identification descriptor, SPC-4 6.4.5.3."""
     if data[at] != IDENTIFICATION:
         raise UnsupportedTarget(pointer=at)
-    if (
-        data[at + 1] & 0xC0
-    ):  # LU ID TYPE other than a logical unit number; libiscsi's suite takes no other code than this one
-        raise InvalidField()
+    if data[at + 1] & 0xC0:  # LU ID TYPE other than a logical unit number
+        raise UnsupportedTarget(pointer=at + 1, bit=7)
     block_length = int.from_bytes(data[at + 29 : at + 32], "big")
     if data[at + 1] & _NUL:
         return Cscd(None, block_length)

@@ -221,6 +221,8 @@ def _guard(unit: LogicalUnit, row: CommandSpec, command: Command) -> Response | 
         return RESERVATION_CONFLICT
     if not command.nexus.accessible:
         alua.check(command.nexus, row)
+    if unit.wipe is not None:
+        unit.wipe.check(row.opcode)
     if row.medium and not unit.loaded:
         raise MediumNotPresent()
     return None

@@ -34,6 +34,12 @@ MAX_COPY_SEGMENT_BYTES: Final = 32 << 20
 COPY_CHUNK: Final = 1 << 20
 """Copied in one step, in which no other command reads and changes blocks of the destination."""
 
+WIPE_STEPS: Final = 64
+"""Steps of one pass over a medium that is sanitized or formatted, at least: what progress is told in."""
+
+WIPE_STEP_BYTES: Final = 64 << 20
+"""One such step at most, so that it does not keep a thread for long."""
+
 MAX_COPIES: Final = 64
 """Copies that a unit remembers for RECEIVE COPY RESULTS; the oldest that is done gives way."""
 

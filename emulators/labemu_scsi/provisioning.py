@@ -168,7 +168,7 @@ def _runs(unit: LogicalUnit, lba: int, room: int) -> list[tuple[int, int, bool]]
 
 
 COMMANDS = (
-    CommandSpec(opcode=0x42, name="UNMAP", usage="42010000000000ffff07", handler=unmap, access=Access.WRITE),
+    CommandSpec(opcode=0x42, name="UNMAP", usage="42010000000000ffff07", handler=unmap, access=Access.WRITE, thin=True),
     CommandSpec(
         opcode=0x41, name="WRITE SAME(10)", usage="41f8ffffffff1fffff07", handler=write_same10, access=Access.WRITE
     ),

@@ -25,10 +25,13 @@ def report_opcodes(unit: LogicalUnit, command: Command) -> Outcome:
     options, opcode, action = cdb[2] & 0x07, cdb[3], int.from_bytes(cdb[4:6], "big")
     with_timeouts = bool(cdb[2] & _RCTD)
     if options == 0:
-        body = b"".join(_descriptor(row, with_timeouts=with_timeouts) for row in ROWS)
+        body = b"".join(_descriptor(row, with_timeouts=with_timeouts) for row in ROWS if unit.thin or not row.thin)
         data = len(body).to_bytes(4, "big") + body
     else:
-        data = _one(_find(options, opcode, action), with_timeouts=with_timeouts)
+        row = _find(options, opcode, action)
+        if row is not None and row.thin and not unit.thin:
+            row = None
+        data = _one(row, with_timeouts=with_timeouts)
     return Response(0, cut(data, int.from_bytes(cdb[6:10], "big")))
 
 

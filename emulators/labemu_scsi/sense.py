@@ -69,8 +69,9 @@ class CheckCondition(Exception):  # noqa: N818 - the standard's own word for it
         descriptors = b""
         if self.information is not None:
             descriptors += b"\x00\x0a\x80\x00" + self.information.to_bytes(8, "big")
-        if self.pointer is not None:
-            descriptors += b"\x02\x06\x00\x00" + self._specific() + b"\x00"
+        specific = self._specific()
+        if specific[0]:
+            descriptors += b"\x02\x06\x00\x00" + specific + b"\x00"
         return bytes((0x72, self.key, *self.code, 0, 0, 0, len(descriptors))) + descriptors
 
     def _specific(self) -> bytes:
@@ -211,6 +212,39 @@ class CopyAborted(CheckCondition):
 
     def __init__(self, segments: int, code: tuple[int, int] = (0x00, 0x00)) -> None:
         super().__init__(information=segments)
+        self.code = code
+
+
+class Underway(CheckCondition):
+    """NOT READY while an operation on the whole medium is under way; how far it is stands in the sense key specific field.
+
+    Args:
+        code: ASC and ASCQ of the operation.
+        progress: in 65536ths (SPC-4 4.5.2.4.4).
+    """
+
+    key = SenseKey.NOT_READY
+
+    def __init__(self, code: tuple[int, int], progress: int) -> None:
+        super().__init__()
+        self.code = code
+        self.progress = progress
+
+    def _specific(self) -> bytes:
+        return b"\x80" + self.progress.to_bytes(2, "big")
+
+
+class WipeFailed(CheckCondition):
+    """An operation on the whole medium failed, and what the medium holds is anybody's guess.
+
+    Args:
+        code: ASC and ASCQ of the operation.
+    """
+
+    key = SenseKey.MEDIUM_ERROR
+
+    def __init__(self, code: tuple[int, int]) -> None:
+        super().__init__()
         self.code = code
 
 

@@ -16,6 +16,7 @@ from labemu_scsi import (
     persistent,
     provisioning,
     reserve,
+    sanitize,
     transfer,
 )
 from labemu_scsi.cdb import CommandSpec
@@ -46,6 +47,7 @@ UNIT_COMMANDS: Final = (
     *atomic.COMMANDS,
     *extended_copy.COMMANDS,
     *provisioning.COMMANDS,
+    *sanitize.COMMANDS,
     *reserve.COMMANDS,
     *persistent.COMMANDS,
     *alua.COMMANDS,

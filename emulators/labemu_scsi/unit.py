@@ -18,6 +18,7 @@ from labemu_scsi.nexus import CAPACITY_CHANGED, DEVICE_RESET, MEDIUM_CHANGED, At
 from labemu_scsi.persistent_state import PersistentReservations, StateStore
 from labemu_scsi.ports import PortGroup
 from labemu_scsi.sense import WriteProtected
+from labemu_scsi.wipe import Wipe
 from labemu_store.block import BlockStore, Operation, VectoredStore
 
 _NAA_LOCAL: Final = 0x3  # NAA 3h, locally assigned: 60 bits that we choose (SPC-4 7.8.6.6.4)
@@ -99,6 +100,8 @@ class LogicalUnit:
         self.removal_prevented_by: set[Nexus] = set()
         self.peers: Mapping[int, LogicalUnit] = {}  # of the device that it belongs to, itself among them
         self.copies = CopyLog()
+        self.wipe: Wipe | None = None
+        self.wipe_seconds = 0.0
         self.loaded = True
         self.faults: Interceptor | None = None
         self.guarded = self.plain = False
@@ -129,6 +132,7 @@ class LogicalUnit:
             self.reserved_by is not None
             or self.persistent.holder is not None
             or not self.loaded
+            or self.wipe is not None
             or self.faults is not None
         )
         self.plain = False

@@ -100,8 +100,8 @@ def _block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
 
 
 def _characteristics(unit: LogicalUnit, nexus: Nexus) -> bytes:
-    """Page B1h, SBC-3 6.6.2: no rotation."""
-    return struct.pack(">H58x", 1)
+    """Page B1h, SBC-3 6.6.2: no rotation; after a BLOCK ERASE reads succeed (WABEREQ 01b), where there is one."""
+    return struct.pack(">HBB56x", 1, 0, 0x40 if unit.thin else 0)
 
 
 def _provisioning(unit: LogicalUnit, nexus: Nexus) -> bytes:

@@ -41,9 +41,12 @@ class Lab:
         command = Sent(self.nexuses[nexus], cdb.ljust(16, b"\0"), data)
         key = encode_lun(lun)
         outcome = self.device.execute(key, command)
-        if isinstance(outcome, Deferred):
-            return self.device.finish(key, command, outcome.work)
-        return outcome
+        answer = None
+        while isinstance(outcome, Deferred):
+            answer = answer or outcome.early
+            response = self.device.finish(key, command, outcome.work)
+            outcome = (outcome.again() if outcome.again is not None else None) or response
+        return answer or outcome
 
 
 @pytest.fixture
