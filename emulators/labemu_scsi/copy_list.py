@@ -107,11 +107,9 @@ def parse(data: bytes) -> CopyList:
 
 
 def _cscd(data: bytes, at: int) -> Cscd:
-    """An identification descriptor, SPC-4 6.4.5.3."""
+    """An identification descriptor, SPC-4 6.4.5.3; LU ID TYPE is ignored."""
     if data[at] != IDENTIFICATION:
         raise UnsupportedTarget(pointer=at)
-    if data[at + 1] & 0xC0:  # LU ID TYPE other than a logical unit number
-        raise UnsupportedTarget(pointer=at + 1, bit=7)
     block_length = int.from_bytes(data[at + 29 : at + 32], "big")
     if data[at + 1] & _NUL:
         return Cscd(None, block_length)

@@ -125,7 +125,6 @@ def test_faults_of_the_list_are_told_before_anything_is_copied(lab: Lab) -> None
     for ends, segments, options, expected in (
         ([cscd(lab.unit, kind=0xE0)], [good], {}, (5, 0x26, 0x07)),
         ([cscd(lab.unit, flags=0x05)], [good], {}, (5, 0x26, 0x00)),
-        ([cscd(lab.unit, flags=0x80)], [good], {}, (5, 0x26, 0x07)),
         ([end], [good, b"\x03" + good[1:]], {}, (5, 0x26, 0x09)),
         ([end], [good, good[:20]], {}, (5, 0x1A, 0x00)),
         ([end], [good], {"usage": 1}, (5, 0x26, 0x00)),
