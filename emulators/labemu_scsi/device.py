@@ -26,6 +26,7 @@ from labemu_scsi.sense import (
     UnitNotSupported,
     from_os_error,
 )
+from labemu_scsi.threshold import check as check_thresholds
 from labemu_scsi.unit import LogicalUnit
 
 _INQUIRY, _REQUEST_SENSE, _REPORT_LUNS = 0x12, 0x03, 0xA0
@@ -211,6 +212,8 @@ def _by_action(entry: CommandSpec | Mapping[int, CommandSpec] | None, cdb: bytes
 def _guard(unit: LogicalUnit, row: CommandSpec, command: Command) -> Response | None:
     """What stands in a command's way, if anything."""
     unit.attentions.meet(command.nexus)
+    if unit.armed:
+        check_thresholds(unit, command.nexus)
     if row.attention:
         code = unit.attentions.take(command.nexus)
         if code is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from labemu_scsi.command import Deferred, Interceptor, Outcome, Response
@@ -18,6 +18,7 @@ from labemu_scsi.nexus import CAPACITY_CHANGED, DEVICE_RESET, MEDIUM_CHANGED, At
 from labemu_scsi.persistent_state import PersistentReservations, StateStore
 from labemu_scsi.ports import PortGroup
 from labemu_scsi.sense import WriteProtected
+from labemu_scsi.threshold import ORDER, Threshold
 from labemu_scsi.wipe import Wipe
 from labemu_store.block import BlockStore, Operation, VectoredStore
 
@@ -38,6 +39,8 @@ class ModeSettings:
     software_write_protect: bool = False
     task_aborted_status: bool = False
     write_cache: bool = True
+    single_attention: bool = False  # SITUA
+    thresholds: list[Threshold] = field(default_factory=lambda: [Threshold(resource=each) for each in ORDER])
 
 
 class LogicalUnit:
@@ -122,6 +125,11 @@ class LogicalUnit:
         self.inline = not (self.blocking or self.delays)
         self.update_guard()
 
+    @property
+    def armed(self) -> bool:
+        """Whether a threshold is to be looked at."""
+        return any(each.enabled for each in self.mode.thresholds)
+
     def update_guard(self) -> None:
         """Bring up to date what spares the fast paths a look at everything that may stand in a command's way.
 
@@ -133,6 +141,7 @@ class LogicalUnit:
             or self.persistent.holder is not None
             or not self.loaded
             or self.wipe is not None
+            or self.armed
             or self.faults is not None
         )
         self.plain = False
