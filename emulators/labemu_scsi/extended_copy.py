@@ -126,7 +126,8 @@ def _find(unit: LogicalUnit, nexus: Nexus, cscds: list[Cscd], index: int, done: 
     if index >= len(cscds):
         raise CopyAborted(done, _UNREACHABLE)
     cscd = cscds[index]
-    for each in list(unit.peers.values()):
+    homes = [home for home in unit.attentions.homes if nexus in home.nexuses]
+    for each in [each for home in homes for each in home.units.values() if isinstance(each, LogicalUnit)]:
         if cscd.designator in set(_designators(each, nexus)):
             if cscd.block_length not in (0, each.block_size):
                 raise CopyAborted(done, _WRONG_TYPE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from labemu_scsi.limits import MAX_ATTENTIONS
@@ -74,6 +74,10 @@ class Home(Protocol):
     @property
     def nexuses(self) -> set[Nexus]:
         """All of the device."""
+
+    @property
+    def units(self) -> Mapping[int, object]:
+        """The device's logical units, by number; a unit knows itself by these attentions, not the other way round."""
 
     @property
     def groups(self) -> dict[int, PortGroup]:

@@ -50,8 +50,10 @@ def check(unit: LogicalUnit, nexus: Nexus) -> None:
     for each in unit.mode.thresholds:
         reached = each.enabled and each.reached(amounts[each.resource])
         if reached and not each.struck:
-            for known in (nexus,) if unit.mode.single_attention else tuple(unit.attentions.known):
-                unit.attentions.establish(known, SOFT_THRESHOLD)
+            if unit.mode.single_attention:
+                unit.attentions.establish(nexus, SOFT_THRESHOLD)
+            else:
+                unit.attentions.establish_for_others(None, SOFT_THRESHOLD)
         each.struck = reached
 
 

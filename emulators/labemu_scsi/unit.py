@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -101,7 +101,6 @@ class LogicalUnit:
         self.reserved_by: Nexus | None = None  # RESERVE(6)
         self.persistent = PersistentReservations(state)
         self.removal_prevented_by: set[Nexus] = set()
-        self.peers: Mapping[int, LogicalUnit] = {}  # of the device that it belongs to, itself among them
         self.copies = CopyLog()
         self.wipe: Wipe | None = None
         self.wipe_seconds = 0.0
