@@ -26,7 +26,7 @@ from labemu_scsi.sense import (
     UnitNotSupported,
     from_os_error,
 )
-from labemu_scsi.threshold import check as check_thresholds
+from labemu_scsi.space import check as check_thresholds
 from labemu_scsi.unit import LogicalUnit
 
 _INQUIRY, _REQUEST_SENSE, _REPORT_LUNS = 0x12, 0x03, 0xA0

@@ -13,7 +13,7 @@ from labemu_scsi.access import Access
 from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import Command, Outcome, Response
 from labemu_scsi.sense import InvalidField
-from labemu_scsi.threshold import resources
+from labemu_scsi.space import resources
 from labemu_scsi.unit import LogicalUnit
 
 _SUPPORTED, _PROVISIONING, _SELF_TEST, _EXCEPTIONS = 0x00, 0x0C, 0x10, 0x2F

@@ -7,12 +7,7 @@ armed: a unit without any pays nothing. One that struck strikes again only after
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from labemu_scsi.nexus import SOFT_THRESHOLD, Nexus
-
-if TYPE_CHECKING:
-    from labemu_scsi.unit import LogicalUnit
+from typing import Final
 
 AVAILABLE, USED = 0x01, 0x02  # THRESHOLD RESOURCE, SBC-3 table 194; also the parameter codes of log page 0Ch
 
@@ -35,26 +30,6 @@ class Threshold:
     def reached(self, amount: int) -> bool:
         """Whether that much is too little, or too much."""
         return amount <= self.count if self.resource == AVAILABLE else amount >= self.count
-
-
-def resources(unit: LogicalUnit) -> dict[int, int]:
-    """Threshold sets that are free and in use; a set that is used in part is used."""
-    shift = unit.shift + unit.threshold_exponent
-    used = -(-unit.store.allocated() >> shift)
-    return {AVAILABLE: max(0, (unit.store.size >> shift) - used), USED: used}
-
-
-def check(unit: LogicalUnit, nexus: Nexus) -> None:
-    """Establish THIN PROVISIONING SOFT THRESHOLD REACHED where one was crossed: for all, or for this nexus alone (SITUA)."""
-    amounts = resources(unit)
-    for each in unit.mode.thresholds:
-        reached = each.enabled and each.reached(amounts[each.resource])
-        if reached and not each.struck:
-            if unit.mode.single_attention:
-                unit.attentions.establish(nexus, SOFT_THRESHOLD)
-            else:
-                unit.attentions.establish_for_others(None, SOFT_THRESHOLD)
-        each.struck = reached
 
 
 ORDER: Final = (AVAILABLE, USED)
