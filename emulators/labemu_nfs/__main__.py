@@ -15,6 +15,7 @@ from labemu_faults.io.control import ControlSocket
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.io.options import parse_export
 from labemu_nfs.io.server import NFS_PORT, NfsServer
+from labemu_nfs.limits import GRACE_PERIOD, LEASE_TIME
 from labemu_nfs.portmap import PORTMAP_PORT
 
 _log = logging.getLogger("labemu_nfs")
@@ -63,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--control", type=Path, metavar="PATH", help="a unix socket at which faults are set: docs/reference/faults.md"
     )
+    parser.add_argument(
+        "--lease", metavar="SECONDS", type=int, default=LEASE_TIME, help="of NFSv4's clients (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=int,
+        help="how long after a restart clients may take back what they had, before others get it"
+        f" (default: a lease; {GRACE_PERIOD:.0f} for NFSv3's locks)",
+    )
     parser.add_argument("--allow-wildcard", action="store_true", help="let --listen be 0.0.0.0 or ::")
     return parser
 
@@ -81,6 +92,8 @@ async def _serve(options: argparse.Namespace) -> None:
         nfs_port=options.port,
         portmap_port=None if options.no_portmap else options.portmap_port,
         allow_wildcard=options.allow_wildcard,
+        lease=options.lease,
+        grace=options.grace,
     )
     control = None if options.control is None else ControlSocket(options.control, server.faults)
     stop = asyncio.Event()

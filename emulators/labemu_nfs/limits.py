@@ -110,8 +110,11 @@ MAX_GHOSTS = 8192
 MAX_CLIENT_NAME = 1024
 """NFS4_OPAQUE_LIMIT (RFC 7530 2.1): bytes of a client's or an owner's name."""
 
-LEASE_TIME = 90.0
-"""Seconds of a lease (RFC 7530 9.5), and of the grace period after a restart: as Linux's server."""
+LEASE_TIME = 90
+"""Seconds of a lease (RFC 7530 9.5), and of the grace period after a restart, unless told otherwise: as Linux's server."""
+
+MAX_PERIOD = 3600
+"""Seconds of a lease or of a grace period: as Linux's server."""
 
 RECALL_TIME = 45.0
 """Seconds to return a delegation in, before it is revoked: half a lease, so that whoever waits is not timed out."""
@@ -126,7 +129,7 @@ MAX_WAITING_LOCKS = 4096
 """Locks of NFSv3 that are waited for, over all hosts."""
 
 GRACE_PERIOD = 20.0
-"""Seconds after a restart in which NFSv3's locks are only reclaimed: Linux's statd sends its own notifications again every 5."""
+"""Seconds after a restart for reclaiming NFSv3's locks, unless told otherwise: Linux's statd sends its own notifications again every 5."""
 
 MAX_CALLBACKS = 1024
 """Calls to a client that wait for its answer, of one connection."""

@@ -6,14 +6,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from labemu_nfs.context import Context
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.io.rpc_client import CallFailedError, call_tcp, call_udp, find_port
 from labemu_nfs.io.state import write_whole
-from labemu_nfs.limits import GRACE_PERIOD
 from labemu_nfs.nlm.manager import LockedFiles, LockManager, Waiting
 from labemu_nfs.nlm.monitor import Kept, Monitor
 from labemu_nfs.nlm.nlm import GRANTED, NLM_PROGRAM, Nlm, granted_arguments, granted_result
@@ -71,16 +70,28 @@ class Locking:
         addresses: the server's own, by which hosts know it.
         folder: the state folder, or None.
         files: where ranges are kept.
+        grace: seconds after a restart in which locks are only reclaimed.
+        foreign_grace: whether another protocol's clients are still reclaiming.
 
     Raises:
         OSError, ConfigurationError: the state cannot be read.
     """
 
-    def __init__(self, context: Context, addresses: Sequence[str], folder: Path | None, files: LockedFiles) -> None:
+    def __init__(
+        self,
+        context: Context,
+        addresses: Sequence[str],
+        folder: Path | None,
+        files: LockedFiles,
+        *,
+        grace: float,
+        foreign_grace: Callable[[float], bool],
+    ) -> None:
         self._addresses = addresses
         self._monitor = Monitor(HostsFile(folder))
-        grace = time.monotonic() + GRACE_PERIOD if self._monitor.before else 0.0
-        self._manager = LockManager(files, self._tell, grace_until=grace)
+        self._grace = grace
+        grace_until = time.monotonic() + grace if self._monitor.before else 0.0
+        self._manager = LockManager(files, self._tell, grace_until=grace_until, foreign_grace=foreign_grace)
         self._nlm = Nlm(context, self._manager, self._monitor, time.monotonic)
         self._nsm = StatusMonitor(self._monitor, self._manager.free)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +103,10 @@ class Locking:
     def released(self, file: tuple[int, bytes]) -> None:
         """Another protocol gave locks of a file back."""
         self._manager.released(file)
+
+    def reclaiming(self, now: float) -> bool:
+        """Whether hosts of NFSv3 may still reclaim, so that others must not be given new locks."""
+        return now < self._manager.grace_until
 
     def start(self) -> None:
         """Tell the hosts of the life before, so that they reclaim what they held."""
@@ -110,7 +125,7 @@ class Locking:
     async def _notify(self, host: str) -> None:
         """SM_NOTIFY, under each name that the host may know us by (C702 11.3)."""
         try:
-            async with asyncio.timeout(GRACE_PERIOD):
+            async with asyncio.timeout(self._grace):
                 port = await find_port(host, (NSM_PROGRAM, 1), transport="udp")
                 for address in self._addresses:
                     arguments = notify_arguments(address, self._monitor.state)

@@ -28,14 +28,14 @@ from labemu_nfs.io.faults import NfsFaults
 from labemu_nfs.io.listeners import DatagramPort, Listener
 from labemu_nfs.io.locking import Locking
 from labemu_nfs.io.state import load_secret
-from labemu_nfs.limits import DISK_THREADS, MAX_CONNECTIONS
+from labemu_nfs.kept import KeptFiles
+from labemu_nfs.limits import DISK_THREADS, GRACE_PERIOD, LEASE_TIME, MAX_CONNECTIONS, MAX_PERIOD
 from labemu_nfs.mount import MOUNT_PROGRAM, Mount
 from labemu_nfs.nfs3.program import NFS_PROGRAM, nfs_program
 from labemu_nfs.nfs4.context import Context4
 from labemu_nfs.nfs4.ops.table import OPS
 from labemu_nfs.nfs4.program import nfs4_procedures
 from labemu_nfs.nfs4.state.service import NfsState
-from labemu_nfs.nlm.files import LockTable
 from labemu_nfs.nlm.nlm import NLM_PROGRAM
 from labemu_nfs.nlm.nsm import NSM_PROGRAM
 from labemu_nfs.portmap import PORTMAP_PORT, PORTMAP_PROGRAM, Mapping, Portmap
@@ -74,6 +74,8 @@ class NfsServer:
         nfs_port: of NFS and MOUNT; 0 for any that is free.
         portmap_port: of the port mapper; 0 for any that is free, None for no port mapper.
         allow_wildcard: whether 0.0.0.0 or :: may be listened at.
+        lease: seconds of NFSv4's.
+        grace: seconds after a restart in which clients only get back what they had; if not given, a lease for NFSv4, 20 for NFSv3's locks.
 
     Raises:
         ConfigurationError: an address or an export makes no sense.
@@ -89,7 +91,11 @@ class NfsServer:
         nfs_port: int = NFS_PORT,
         portmap_port: int | None = PORTMAP_PORT,
         allow_wildcard: bool = False,
+        lease: int = LEASE_TIME,
+        grace: int | None = None,
     ) -> None:
+        _check_period("lease", lease)
+        _check_period("grace", lease if grace is None else grace)
         self._addresses = (listen,) if isinstance(listen, str) else tuple(listen)
         for address in self._addresses:
             _check_address(address, allow_wildcard=allow_wildcard)
@@ -101,11 +107,19 @@ class NfsServer:
         secret = load_secret(state_dir)
         self._context = Context(self._exports, Handles(secret), os.urandom(8))
         self._mount = Mount(self._context)
-        self._locking = Locking(self._context, self._addresses, state_dir, LockTable())
         self._dialer = CallbackDialer(self._addresses, self._adopt)
-        self.state = _client_state(state_dir, secret, self._dialer)
+        self.state = _client_state(state_dir, secret, self._dialer, KeptFiles(self._exports), lease, grace)
+        self._locking = Locking(
+            self._context,
+            self._addresses,
+            state_dir,
+            self.state,
+            grace=GRACE_PERIOD if grace is None else grace,
+            foreign_grace=self.state.grace.active,
+        )
+        self.state.freed, self.state.foreign_grace = self._locking.released, self._locking.reclaiming
         self._context.foreign = lambda file, use: self.state.check_foreign(file, use, time.monotonic())
-        self._context4 = Context4(self._context, self.state, time.monotonic)
+        self._context4 = Context4(self._context, self.state, time.monotonic, lease=lease)
         nfs = nfs_program(self._context, nfs4_procedures(self._context4, OPS))
         self._rpc = RpcServer((nfs, self._mount.program(), *self._locking.programs()))
         self._portmaps: list[RpcServer] = []
@@ -259,14 +273,31 @@ class NfsServer:
         )
 
 
-def _client_state(folder: Path | None, secret: bytes, dialer: CallbackDialer) -> NfsState:
+def _client_state(
+    folder: Path | None, secret: bytes, dialer: CallbackDialer, kept: KeptFiles, lease: int, grace: int | None
+) -> NfsState:
     """NFSv4's state, with what was kept of it."""
     identity = b"labemu_nfs-" + blake2b(b"server", digest_size=8, key=secret).hexdigest().encode()
-    if folder is None:
-        boot = int.from_bytes(os.urandom(4), "big") | 1
-        return NfsState(boot, time.monotonic(), identity=identity, dialer=dialer)
-    records = ClientsFile(folder)
-    return NfsState(records.boot, time.monotonic(), records, identity=identity, dialer=dialer)
+    records = ClientsFile(folder) if folder is not None else None
+    return NfsState(
+        records.boot if records is not None else int.from_bytes(os.urandom(4), "big") | 1,
+        time.monotonic(),
+        records,
+        lease=lease,
+        grace=grace,
+        opened=kept.opened,
+        closed=kept.closed,
+        identity=identity,
+        dialer=dialer,
+    )
+
+
+def _check_period(name: str, seconds: int) -> None:
+    if not 1 <= seconds <= MAX_PERIOD:
+        raise ConfigurationError(
+            f"{name} {seconds}: not from 1 to {MAX_PERIOD} seconds",
+            hint="90 is usual; a short one suits tests, and must leave clients the time to renew it.",
+        )
 
 
 def _check_address(text: str, *, allow_wildcard: bool) -> None:

@@ -15,7 +15,7 @@ from struct import Struct
 from labemu_nfs.exports import Export
 from labemu_nfs.limits import MAX_IO
 from labemu_nfs.nfs4.acl import SUPPORT, encode_acl
-from labemu_nfs.nfs4.constants import LEASE, Attribute
+from labemu_nfs.nfs4.constants import Attribute
 from labemu_nfs.nfs4.context import Context4
 from labemu_nfs.nfs4.idmap import encode_owner
 from labemu_nfs.nfs4.node import Node
@@ -122,7 +122,7 @@ READABLE: tuple[Readable, ...] = (
     Readable(_A.NAMED_ATTR, FALSE),
     Readable(_A.FSID, lambda f: _TWO_U64.pack(f.export.fsid, 0)),
     Readable(_A.UNIQUE_HANDLES, TRUE),
-    Readable(_A.LEASE_TIME, u32(LEASE)),
+    Readable(_A.LEASE_TIME, lambda f: u32(f.context.lease)),
     Readable(_A.RDATTR_ERROR, u32(Status.OK)),
     Readable(_A.ACL, lambda f: encode_acl(f.attributes.mode, f.attributes.kind)),
     Readable(_A.ACLSUPPORT, u32(SUPPORT)),

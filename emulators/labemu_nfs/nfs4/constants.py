@@ -235,6 +235,3 @@ MAX_ACES = 256
 
 MAX_XATTR = 65536
 """Bytes of an extended attribute's value: what Linux takes (XATTR_SIZE_MAX)."""
-
-LEASE = 90
-"""Seconds that state lives without word from its client; as knfsd."""

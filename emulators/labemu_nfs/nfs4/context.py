@@ -7,6 +7,7 @@ from collections.abc import Callable
 from labemu_nfs.context import Context
 from labemu_nfs.exports import Export
 from labemu_nfs.handles import BadHandleError
+from labemu_nfs.limits import LEASE_TIME
 from labemu_nfs.nfs4.node import Node
 from labemu_nfs.nfs4.pseudo import PseudoRoot
 from labemu_nfs.nfs4.state.api import FileStates
@@ -23,14 +24,18 @@ class Context4:
         shared: exports, handles and verifier, shared with NFSv3.
         states: opens, locks and delegations.
         clock: seconds on a clock that never goes back.
+        lease: seconds, as clients are told.
     """
 
-    def __init__(self, shared: Context, states: FileStates, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, shared: Context, states: FileStates, clock: Callable[[], float], *, lease: int = LEASE_TIME
+    ) -> None:
         self.shared = shared
         self.exports = shared.exports
         self.handles = shared.handles
         self.states = states
         self.clock = clock
+        self.lease = lease
         self.pseudo = PseudoRoot(shared.exports)
         self.operations: dict[str, int] = {}
 

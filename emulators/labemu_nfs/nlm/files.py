@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labemu_nfs.nfs4.state.ranges import RangeLocks
+from labemu_nfs.nfs4.state.ranges import Range, RangeLocks
 from labemu_nfs.nlm.manager import FileId
 
 
@@ -20,3 +20,7 @@ class LockTable:
         """Forget a file without locks."""
         if not len(self._ranges.get(file, ())):
             self._ranges.pop(file, None)
+
+    def give_way(self, held: Range, now: float) -> bool:
+        """There is no other protocol."""
+        return False

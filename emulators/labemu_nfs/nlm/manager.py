@@ -26,7 +26,10 @@ class LockedFiles(Protocol):
         """The locks of a file, to be looked at and changed."""
 
     def settle(self, file: FileId) -> None:
-        """Something was given back: forget the file if nothing is left of it."""
+        """Something may have been given back: forget the file if nothing is left of it."""
+
+    def give_way(self, held: Range, now: float) -> bool:
+        """A range of another protocol is in the way: whether its holder is gone, and the range with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,21 @@ class LockManager:
         files: where the ranges are.
         granted: is told of each waiter that has got its lock.
         grace_until: seconds on the clock; until then locks are only reclaimed.
+        foreign_grace: whether another protocol's clients are still reclaiming, so that nothing new may be given.
     """
 
-    def __init__(self, files: LockedFiles, granted: Callable[[Waiting], None], *, grace_until: float = 0.0) -> None:
+    def __init__(
+        self,
+        files: LockedFiles,
+        granted: Callable[[Waiting], None],
+        *,
+        grace_until: float = 0.0,
+        foreign_grace: Callable[[float], bool] = lambda _: False,
+    ) -> None:
         self._files = files
         self._granted = granted
         self.grace_until = grace_until
+        self._foreign_grace = foreign_grace
         self._hosts: dict[str, _Host] = {}
         self._waiting: dict[FileId, deque[Waiting]] = {}
         self._waiters = 0
@@ -70,8 +82,19 @@ class LockManager:
         """The addresses of the hosts that hold any lock."""
         return set(self._hosts)
 
-    def test(self, file: FileId, lock: LockArguments, *, exclusive: bool) -> Range | None:
+    def in_grace(self, now: float) -> bool:
+        """Whether nothing new may be given."""
+        return now < self.grace_until or self._foreign_grace(now)
+
+    def test(self, file: FileId, lock: LockArguments, *, exclusive: bool, now: float) -> Range | None:
         """Who forbids a lock, or None."""
+        while (held := self._conflict(file, lock, exclusive=exclusive)) is not None:
+            if not self._files.give_way(held, now):
+                break
+        self._files.settle(file)
+        return held
+
+    def _conflict(self, file: FileId, lock: LockArguments, *, exclusive: bool) -> Range | None:
         return self._files.ranges(file).conflict(lock.locker, lock.start, lock.end, write=exclusive)
 
     def lock(
@@ -86,14 +109,14 @@ class LockManager:
         now: float,
     ) -> Stat:
         """Take a lock, or wait for it where `block` says so."""
-        if reclaim != (now < self.grace_until):
+        if (now >= self.grace_until) if reclaim else self.in_grace(now):
             return Stat.DENIED_GRACE_PERIOD
         if lock.end > TO_EOF:
             return Stat.FBIG
         host = self._hosts.get(lock.locker.address)
         if host is not None and host.lockers >= MAX_LOCKS_OF_HOST:
             return Stat.DENIED_NOLOCKS
-        if self.test(file, lock, exclusive=exclusive) is None:
+        if self.test(file, lock, exclusive=exclusive, now=now) is None:
             self._forget_waiting(file, lock)
             self._take(file, lock, exclusive=exclusive)
             return Stat.GRANTED
@@ -157,7 +180,7 @@ class LockManager:
     def released(self, file: FileId) -> None:
         """Something of a file was given back, by whatever protocol: who waits may have it now, the eldest first."""
         for waiting in tuple(self._waiting.get(file, ())):
-            if self.test(file, waiting.lock, exclusive=waiting.exclusive) is None:
+            if self._conflict(file, waiting.lock, exclusive=waiting.exclusive) is None:
                 self._forget_waiting(file, waiting.lock)
                 self._take(file, waiting.lock, exclusive=waiting.exclusive)
                 self._granted(waiting)

@@ -86,9 +86,10 @@ class Nlm:
         file = self._file(caller, credential, lock, access.READ)
         if isinstance(file, Stat):
             return [opaque(cookie) + u32(file)]
-        if self._clock() < self._manager.grace_until:
+        now = self._clock()
+        if self._manager.in_grace(now):
             return [opaque(cookie) + u32(Stat.DENIED_GRACE_PERIOD)]
-        held = self._manager.test(file, lock, exclusive=exclusive)
+        held = self._manager.test(file, lock, exclusive=exclusive, now=now)
         if held is None:
             return [opaque(cookie) + u32(Stat.GRANTED)]
         who = held.owner if isinstance(held.owner, Locker) else _UNSPECIFIED  # a holder of NFSv4 has no process number

@@ -77,6 +77,7 @@ class MemoryFileStore:
         self._capacity = capacity
         self._used = 0
         self._nodes: dict[Key, MemoryNode] = {}
+        self._kept: dict[Key, int] = {}
         self._prefix = urandom(8)
         self._last = 0
         self._root = self._new(FileKind.DIRECTORY, Ownership(mode=0o755, uid=0, gid=0))
@@ -406,9 +407,24 @@ class MemoryFileStore:
     def _dropped(self, it: MemoryNode) -> None:
         it.links -= 1
         it.ctime = self._clock()
-        if not it.links:
-            self._used -= len(it.pages) * PAGE
-            del self._nodes[it.key]
+        if not it.links and it.key not in self._kept:
+            self._bury(it)
+
+    def _bury(self, it: MemoryNode) -> None:
+        self._used -= len(it.pages) * PAGE
+        del self._nodes[it.key]
+
+    def keep(self, node: Key) -> None:
+        self._node(node)
+        self._kept[node] = self._kept.get(node, 0) + 1
+
+    def drop(self, node: Key) -> None:
+        self._kept[node] -= 1
+        if not self._kept[node]:
+            del self._kept[node]
+            it = self._nodes.get(node)
+            if it is not None and not it.links:
+                self._bury(it)
 
     def rename(self, directory: Key, name: bytes, to_directory: Key, to_name: bytes) -> None:
         source, target = self._directory(directory), self._directory(to_directory)

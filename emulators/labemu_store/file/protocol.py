@@ -150,6 +150,17 @@ class PathStore(Protocol):
         """One of the node's paths below the root, `a/b`; empty for the root and where there is none. Raises ESTALE."""
 
 
+@runtime_checkable
+class KeepingStore(Protocol):
+    """A store whose files can outlive their last name, as open files of a process do; not every one can."""
+
+    def keep(self, node: Key) -> None:
+        """Keep a file's bytes from now on: once its last name is gone its key stays good. Nests. Raises ESTALE where it is gone already."""
+
+    def drop(self, node: Key) -> None:
+        """One `keep` less; with the last of them a file without a name is gone."""
+
+
 class FileStore(NodeStore, DataStore, NameStore, SparseStore, XattrStore, Protocol):
     """A POSIX-shaped file system with stated capabilities."""
 

@@ -16,11 +16,13 @@ from .conftest import SERVER, ClientGuest, Server, StorageNet
 pytestmark = [
     pytest.mark.needs("root", "tun", "qemu", "net", "apt", "e2fsprogs"),
     pytest.mark.slow,
-    pytest.mark.xdist_group("clients-nfs"),
 ]
 
-VERSIONS = {"3": "vers=3,proto=tcp"}
+VERSIONS = {"3": "vers=3,proto=tcp", "4.0": "vers=4.0", "4.1": "vers=4.1", "4.2": "vers=4.2"}
 """Mount options of each version."""
+
+LEASE = "15"
+"""Seconds: a client of NFSv4 notices within two thirds of it that the server was restarted."""
 
 MOUNT = "/mnt/nfs"
 
@@ -32,7 +34,9 @@ def server(storage_net: StorageNet) -> Server:
     state = storage_net.folder / "nfs-state"
     state.mkdir()
     return storage_net.server(
-        "labemu_nfs", "--listen", SERVER, "--export", f"/gold=file://{export}", "--state-dir", str(state), port=2049
+        *("labemu_nfs", "--listen", SERVER, "--export", f"/gold=file://{export}", "--state-dir", str(state)),
+        *("--lease", LEASE),
+        port=2049,
     )
 
 
@@ -41,7 +45,10 @@ def guests(storage_net: StorageNet, server: Server) -> list[ClientGuest]:
     return storage_net.guests(2)
 
 
-@pytest.fixture(scope="module", params=sorted(VERSIONS))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(each, marks=pytest.mark.xdist_group(f"clients-nfs{each}")) for each in VERSIONS],
+)
 def mounted(request: pytest.FixtureRequest, guests: list[ClientGuest]) -> Iterator[list[ClientGuest]]:
     """Both guests, with the export mounted, in an empty folder of its own for each version."""
     for guest in guests:

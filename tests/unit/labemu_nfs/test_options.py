@@ -67,3 +67,14 @@ async def test_a_server_inside_a_program_serves_adds_removes_and_frees_its_ports
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", server.nfs_port))
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("lease", 0), ("lease", 3601), ("grace", -1)])
+def test_a_lease_or_grace_that_makes_no_sense_is_refused(name, seconds):
+    with pytest.raises(ConfigurationError, match=rf"^{name} {seconds}: not from 1 to 3600 seconds"):
+        NfsServer("127.0.0.1", **{name: seconds})
+
+
+def test_the_command_line_refuses_a_lease_that_makes_no_sense(caplog):
+    assert main(["--listen", "127.0.0.1", "--export", "/a=memory://", "--lease", "0"]) == 2
+    assert "lease 0: not from 1 to 3600 seconds\nhint: 90 is usual" in caplog.text

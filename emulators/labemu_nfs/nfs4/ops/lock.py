@@ -62,9 +62,9 @@ def _require_regular(compound: Compound) -> None:
 
 def _denied(error: DeniedError) -> Nfs4Error:
     """LOCK4denied (RFC 7530 16.10.2)."""
-    held, owner = error.held, error.owner
+    held = error.held
     kind = WRITE_LT if held.write else READ_LT
-    body = _DENIED.pack(held.start, held.length, kind, owner.client.number) + opaque(owner.name)
+    body = _DENIED.pack(held.start, held.length, kind, error.number) + opaque(error.name)
     return Nfs4Error(Status.DENIED, body)
 
 
@@ -112,6 +112,8 @@ def _take(compound: Compound, state: NfsState, opened: Open, owner: LockOwner, g
         state.grace.may_reclaim(opened.client, now)
     else:
         state.grace.require_over(opened.client, now)
+        if state.foreign_grace(now):
+            raise Nfs4Error(Status.GRACE)
     opened.client.renewed = now
     try:
         held = state.locks.lock(opened, owner, given.kind, given.offset, given.length, now)
@@ -134,7 +136,7 @@ def lockt(compound: Compound, arguments: Decoder) -> bytes:
     _require_regular(compound)
     state = state_of(compound)
     client = named_client(compound, number)
-    if state.grace.active(compound.now):
+    if state.grace.active(compound.now) or state.foreign_grace(compound.now):
         raise Nfs4Error(Status.GRACE)
     try:
         state.locks.test(client, name, compound.file, kind, offset, length, compound.now)

@@ -38,7 +38,9 @@ class Core:
     Args:
         boot: the number of this start of the server, other than those before (32 bits).
         lease: seconds.
-        closed: called when a file is no longer open or delegated to anybody.
+        opened: called before a file is first opened by or delegated to anybody; it may raise OSError.
+        closed: called when a file that was is so no longer.
+        freed: called when bytes of a file that were locked may be free.
         forgotten: called when a client's state was taken or given up, so that it may not be reclaimed after a restart.
     """
 
@@ -47,12 +49,16 @@ class Core:
         boot: int,
         *,
         lease: float = LEASE_TIME,
+        opened: Callable[[FileId], None] = lambda _: None,
         closed: Callable[[FileId], None] = lambda _: None,
+        freed: Callable[[FileId], None] = lambda _: None,
         forgotten: Callable[[Client], None] = lambda _: None,
     ) -> None:
         self.boot = boot
         self.lease = lease
+        self._opened = opened
         self._closed = closed
+        self.freed = freed
         self._forgotten = forgotten
         self.clients: dict[int, Client] = {}
         self.sessions: dict[bytes, Session] = {}
@@ -161,11 +167,21 @@ class Core:
         return state
 
     def file_state(self, file: FileId) -> FileState:
-        """What is known of a file, from now on."""
-        found = self.files.get(file)
-        if found is None:
-            found = self.files[file] = FileState(file)
+        """What is known of a file that is about to be opened or delegated. Raises OSError where it is gone."""
+        found = self.files.get(file) or FileState(file)
+        if not found.kept:
+            self._opened(file)
+            found.kept = True
+        self.files[file] = found
         return found
+
+    def settle_file(self, file: FileState) -> None:
+        """Something of a file was given back: forget what is not in use."""
+        if file.kept and not file.in_use:
+            file.kept = False
+            self._closed(file.file)
+        if file.idle:
+            self.files.pop(file.file, None)
 
     def release(self, state: State, becomes: Status = Status.BAD_STATEID) -> None:
         """End a state; an open's locks with it.
@@ -216,8 +232,9 @@ class Core:
         elif isinstance(state, Delegation) and state in file.delegations:
             file.delegations.remove(state)
             state.client.delegated -= 1
-        if file.idle and self.files.pop(file.file, None) is not None:
-            self._closed(file.file)
+        self.settle_file(file)
+        if isinstance(state, Lock):
+            self.freed(file.file)
 
     def find(self, stateid: Stateid, minor: int, *, client: Client | None, file: FileId | None) -> State:
         """The state of a stateid.

@@ -102,8 +102,8 @@ class Delegations:
         """As `grant`, without an open of the client's."""
         state = self._core.file_state(file)
         granted = self.grant(client, state, write=write, now=now)
-        if granted is None and state.idle:
-            del self._core.files[file]
+        if granted is None:
+            self._core.settle_file(state)
         return granted
 
     def attributes(self, file: FileId, client: Client | None, now: float) -> tuple[int, int] | None:

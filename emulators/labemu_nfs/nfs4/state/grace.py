@@ -46,10 +46,13 @@ def name_of(client: Client) -> Name:
 class Grace:
     """The grace period, and who may reclaim.
 
+    It ends early once every client of the record has said that it has reclaimed all: by RECLAIM_COMPLETE, or in 4.0, which has no word for
+    that, by asking for something new (RFC 7530 9.6.2 has clients reclaim first).
+
     Args:
         records: of the start before.
         now: seconds, at this start.
-        period: seconds; what a client needs to find out: its lease.
+        period: seconds; what a client needs to find out: its lease, or more.
     """
 
     def __init__(self, records: Records, now: float, period: float) -> None:
@@ -83,6 +86,8 @@ class Grace:
 
     def require_over(self, client: Client | None, now: float) -> None:
         """Raise Nfs4Error GRACE where new state may not be made: also for a 4.1 client before RECLAIM_COMPLETE (RFC 8881 18.51.3)."""
+        if client is not None and not client.minor and self._former and name_of(client) in self._former:
+            self._done.add(name_of(client))
         if self.active(now) or (client is not None and client.minor and not client.reclaimed):
             raise Nfs4Error(Status.GRACE)
 

@@ -15,12 +15,14 @@ READ_LT, WRITE_LT, READW_LT, WRITEW_LT = 1, 2, 3, 4
 
 
 class DeniedError(Nfs4Error):
-    """DENIED: `held` is in the way, of `owner`."""
+    """DENIED: `held` is in the way, of the lock-owner `name` of the client `number`; 0 and nothing for a holder of another protocol."""
 
-    def __init__(self, held: Range, owner: LockOwner) -> None:
+    def __init__(self, held: Range) -> None:
         super().__init__(Status.DENIED)
         self.held = held
-        self.owner = owner
+        owner = held.owner if isinstance(held.owner, LockOwner) else None
+        self.number = owner.client.number if owner is not None else 0
+        self.name = owner.name if owner is not None else b""
 
 
 class Locks:
@@ -31,8 +33,15 @@ class Locks:
         self._ranges = 0
 
     def owner(self, client: Client, name: bytes) -> LockOwner:
-        """The lock-owner of a name, known or new. Raises Nfs4Error RESOURCE, DELAY where there are too many."""
+        """The lock-owner of a name, known or new. Raises Nfs4Error RESOURCE, DELAY where there are too many.
+
+        One that has no lock state is new whatever it has tried before: a client forgets an owner whose first LOCK failed, and may give
+        its name, with a sequence from 0 on, to the next (RFC 7530 9.1.5; Linux does).
+        """
         owner = client.lock_owners.get(name)
+        if owner is not None and not owner.locks:
+            del client.lock_owners[name]
+            owner = None
         if owner is None:
             if len(client.lock_owners) >= MAX_OWNERS:
                 idle = next((each for each in client.lock_owners.values() if not each.locks), None)
@@ -63,10 +72,12 @@ class Locks:
             held = state.locks.conflict(owner, start, end, write=write) if state else None
             if held is None:
                 return
-            other = held.owner
-            assert isinstance(other, LockOwner)
-            if not self._core.give_way((other.client,), now):
-                raise DeniedError(held, other)
+            if not self.give_way(held, now):
+                raise DeniedError(held)
+
+    def give_way(self, held: Range, now: float) -> bool:
+        """A range is in the way: whether its holder's lease is over, so that all its state was taken."""
+        return isinstance(held.owner, LockOwner) and self._core.give_way((held.owner.client,), now)
 
     def test(self, client: Client, name: bytes, file: FileId, kind: int, offset: int, length: int, now: float) -> None:
         """LOCKT. Raises Nfs4Error INVAL, DeniedError."""
@@ -92,7 +103,10 @@ class Locks:
         else:
             lock.bump()
         self._ranges += 1
+        before = lock.file.locks.held_by(owner)
         lock.file.locks.lock(owner, start, end, write=write)
+        if before and not write:  # it may have been one for writing
+            self._core.freed(lock.file.file)
         return lock
 
     def _require_room(self, client: Client) -> None:
@@ -109,6 +123,7 @@ class Locks:
             self._require_room(lock.client)
             self._ranges += 1
         lock.file.locks.unlock(lock.owner, start, end)
+        self._core.freed(lock.file.file)
         return lock.bump()
 
     def release_owner(self, client: Client, name: bytes) -> None:

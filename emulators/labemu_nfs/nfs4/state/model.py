@@ -141,7 +141,7 @@ class LockOwner:
 class FileState:
     """What is known of a file that anybody has open, locked or delegated."""
 
-    __slots__ = ("delegations", "file", "locks", "opens", "recalled")
+    __slots__ = ("delegations", "file", "kept", "locks", "opens", "recalled")
 
     def __init__(self, file: FileId) -> None:
         self.file = file
@@ -149,11 +149,17 @@ class FileState:
         self.delegations: list[Delegation] = []
         self.locks = RangeLocks()
         self.recalled = float("-inf")
+        self.kept = False
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody has it open, or may without asking."""
+        return bool(self.opens or self.delegations)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is left to know."""
-        return not self.opens and not self.delegations
+        """Whether nothing is left to know: NFSv3's locks are kept here too."""
+        return not self.in_use and not len(self.locks)
 
 
 class State:

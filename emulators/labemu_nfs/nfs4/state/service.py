@@ -12,8 +12,9 @@ from labemu_nfs.nfs4.state.core import Core
 from labemu_nfs.nfs4.state.delegations import Delegations
 from labemu_nfs.nfs4.state.grace import Grace, NoRecords, Records
 from labemu_nfs.nfs4.state.locks import Locks
-from labemu_nfs.nfs4.state.model import Client, Dialer, FileId, Open
+from labemu_nfs.nfs4.state.model import Client, Dialer, FileId, FileState, Open
 from labemu_nfs.nfs4.state.opens import Opens
+from labemu_nfs.nfs4.state.ranges import Range, RangeLocks
 from labemu_nfs.nfs4.state.sessions import Sessions
 from labemu_nfs.nfs4.state.stateids import ANONYMOUS, BYPASS, CURRENT, Stateid, is_special
 from labemu_nfs.nfs4.status import Nfs4Error, Status
@@ -27,10 +28,15 @@ class NfsState:
         now: seconds, at the start.
         records: stable storage for the clients' names.
         lease: seconds.
+        grace: seconds after a restart in which only those of `records` get something: what they had; a lease if not given.
         delegations: whether any are given.
+        opened: called before a file is first opened; it may raise OSError.
         closed: called when nobody has a file open any more.
         identity: what a client knows this server by across restarts and addresses (RFC 8881 2.10.4, 2.10.5), unlike any other's.
         dialer: connects to clients of 4.0; without one they get no delegations.
+
+    Whoever shares the locks sets `freed`, to be called when bytes of a file were given back, and `foreign_grace`, which tells whether its
+    own clients are still reclaiming.
     """
 
     def __init__(
@@ -40,15 +46,26 @@ class NfsState:
         records: Records | None = None,
         *,
         lease: float = LEASE_TIME,
+        grace: float | None = None,
         delegations: bool = True,
+        opened: Callable[[FileId], None] = lambda _: None,
         closed: Callable[[FileId], None] = lambda _: None,
         identity: bytes = b"",
         dialer: Dialer | None = None,
     ) -> None:
         self.identity = identity or b"labemu_nfs-%08x" % boot
         self.dialer = dialer
-        self.grace = Grace(NoRecords() if records is None else records, now, lease)
-        self.core = Core(boot, lease=lease, closed=closed, forgotten=self.grace.forget)
+        self.grace = Grace(NoRecords() if records is None else records, now, lease if grace is None else grace)
+        self.freed: Callable[[FileId], None] = lambda _: None
+        self.foreign_grace: Callable[[float], bool] = lambda _: False
+        self.core = Core(
+            boot,
+            lease=lease,
+            opened=opened,
+            closed=closed,
+            freed=lambda file: self.freed(file),
+            forgotten=self.grace.forget,
+        )
         self.clients40 = Clients40(self.core, self.grace)
         self.clients41 = Clients41(self.core, self.grace)
         self.sessions = Sessions(self.core, self.clients41, self.grace)
@@ -109,6 +126,25 @@ class NfsState:
         except Nfs4Error:
             return False
         return True
+
+    # -- nlm.manager.LockedFiles: the ranges are those of NFSv4's locks ------------------------------------------------
+
+    def ranges(self, file: FileId) -> RangeLocks:
+        """The locks of a file, to be looked at and changed."""
+        state = self.core.files.get(file)
+        if state is None:
+            state = self.core.files[file] = FileState(file)
+        return state.locks
+
+    def settle(self, file: FileId) -> None:
+        """Something may have been given back: forget the file if nothing is left of it."""
+        state = self.core.files.get(file)
+        if state is not None:
+            self.core.settle_file(state)
+
+    def give_way(self, held: Range, now: float) -> bool:
+        """A range is in the way: whether its holder is gone, and the range with it."""
+        return self.locks.give_way(held, now)
 
     def close(self) -> None:
         """The server stops. Raises OSError where that cannot be noted."""

@@ -23,16 +23,17 @@ class Node:
     """An open node: `path` is its O_PATH descriptor, `data` the one for its bytes or entries, or -1.
 
     `change` is the change number that was last told, or more after a change of ours: Linux before 6.13 moves ctime once in some
-    milliseconds only, so that two changes in one tick would look like one.
+    milliseconds only, so that two changes in one tick would look like one. `orphan` is a node that is kept though its last name is gone.
     """
 
-    __slots__ = ("change", "data", "key", "path", "writable")
+    __slots__ = ("change", "data", "key", "orphan", "path", "writable")
 
     def __init__(self, key: Key, path: int) -> None:
         self.key = key
         self.path = path
         self.data = -1
         self.writable = False
+        self.orphan = False
         self.change = 0
 
     @property
@@ -41,9 +42,9 @@ class Node:
         return f"/proc/self/fd/{self.path}"
 
     def stat(self) -> os.stat_result:
-        """The node's stat. Raises ESTALE once its last name is gone."""
+        """The node's stat. Raises ESTALE once its last name is gone, unless it is kept."""
         result = os.fstat(self.path)
-        if result.st_nlink == 0:
+        if result.st_nlink == 0 and not self.orphan:
             raise stale()
         return result
 
@@ -92,12 +93,14 @@ class Descriptors:
         self._keys = keys
         self._limit = limit
         self._nodes: OrderedDict[Key, Node] = OrderedDict()
+        self._kept: dict[Key, int] = {}
+        self._orphans: dict[Key, Node] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._nodes
+        return key in self._nodes or key in self._orphans
 
     def node(self, key: Key) -> Node:
         """The open node of a key. Raises ESTALE."""
@@ -105,13 +108,16 @@ class Descriptors:
         if node is not None:
             self._nodes.move_to_end(key)
             return node
+        node = self._orphans.get(key)
+        if node is not None:
+            return node
         node = Node(key, self._keys.open(key))
         self.add(node)
         return node
 
     def changed(self, key: Key) -> None:
         """A node was changed; one that is not open has told no number that could be told again."""
-        node = self._nodes.get(key)
+        node = self._nodes.get(key) or self._orphans.get(key)
         if node is not None:
             node.change += 1
 
@@ -136,7 +142,39 @@ class Descriptors:
         if node is not None:
             node.close()
 
+    def keep(self, key: Key) -> None:
+        """Once its last name is taken, the node is to be made an orphan; nests."""
+        self._kept[key] = self._kept.get(key, 0) + 1
+
+    def drop(self, key: Key) -> None:
+        """One `keep` less; the last one closes an orphan."""
+        self._kept[key] -= 1
+        if not self._kept[key]:
+            del self._kept[key]
+            node = self._orphans.pop(key, None)
+            if node is not None:
+                node.close()
+
+    def hold(self, key: Key) -> None:
+        """Before a name of a node is taken: where it is kept, see that it is open, for it cannot be opened without a name."""
+        if key in self._kept:
+            self.node(key)
+
+    def reap(self, key: Key) -> None:
+        """A name was taken: close what has none left, so that its blocks are free at once, or keep it out of the others' way."""
+        node = self._nodes.get(key)
+        if node is None or os.fstat(node.path).st_nlink:
+            return
+        if key not in self._kept:
+            self.forget(key)
+            return
+        del self._nodes[key]
+        node.orphan = True
+        self._orphans[key] = node
+
     def close(self) -> None:
         """Close all of them."""
+        while self._orphans:
+            self._orphans.popitem()[1].close()
         while self._nodes:
             self._nodes.popitem()[1].close()

@@ -134,7 +134,7 @@ class LocalFileStore(LocalSparse):
     def getattr(self, node: Key) -> Attributes:
         opened = self._open.node(node)
         result = os.fstat(opened.path)
-        if result.st_nlink == 0:
+        if result.st_nlink == 0 and not opened.orphan:
             self._open.forget(node)
             raise stale()
         ctime = result.st_ctime_ns
@@ -370,10 +370,11 @@ class LocalFileStore(LocalSparse):
         check_name(name)
         above = self._directory(directory)
         victim = self._keys.key_at(above.path, name)
+        self._open.hold(victim)
         os.unlink(name, dir_fd=above.path)
         above.change += 1
         self._open.changed(victim)
-        self._reap(victim)
+        self._open.reap(victim)
 
     def rmdir(self, directory: Key, name: bytes) -> None:
         check_name(name)
@@ -390,6 +391,7 @@ class LocalFileStore(LocalSparse):
         victim: Key | None = None
         with suppress(FileNotFoundError):
             victim = self._keys.key_at(target.path, to_name)
+            self._open.hold(victim)
         os.rename(name, to_name, src_dir_fd=source.path, dst_dir_fd=target.path)
         moved = self._keys.key_at(target.path, to_name)
         self._keys.remember(moved, to_directory, to_name)
@@ -397,12 +399,14 @@ class LocalFileStore(LocalSparse):
             self._open.changed(changed)
         if victim is not None:
             self._open.changed(victim)
-            self._reap(victim)
+            self._open.reap(victim)
 
-    def _reap(self, victim: Key) -> None:
-        """Close a node that has lost its last name, so that its blocks are free at once."""
-        if victim in self._open and os.fstat(self._open.node(victim).path).st_nlink == 0:
-            self._open.forget(victim)
+    def keep(self, node: Key) -> None:
+        self._open.node(node).stat()
+        self._open.keep(node)
+
+    def drop(self, node: Key) -> None:
+        self._open.drop(node)
 
     def space(self) -> Space:
         now = os.statvfs(self._root_descriptor)

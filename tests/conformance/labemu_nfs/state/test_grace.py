@@ -6,7 +6,7 @@ from struct import pack
 
 import pytest
 
-from labemu_nfs.nfs4.constants import Number
+from labemu_nfs.nfs4.constants import Attribute, Number
 from labemu_nfs.nfs4.state.service import NfsState
 from labemu_nfs.nfs4.status import Status
 from labemu_nfs.xdr import opaque, u32, u64
@@ -118,3 +118,40 @@ def test_a_server_that_stops_in_good_order_keeps_only_those_that_hold_something(
     assert kept.names == {(0, b"peer"), (0, b"idle")}
     world.wire.context.states.close()
     assert kept.names == {(0, b"peer")}
+
+
+def test_a_4_0_client_that_asks_for_something_new_has_reclaimed_all(world, kept):
+    peer, other = world.peer40(b"peer"), world.peer40(b"other")
+    handle = peer.opened(b"o", b"file", 3)[1]
+    other.opened(b"o", b"file", 3)
+    world.restart(kept)
+    stranger = world.peer40(b"stranger")
+    peer.connect()
+    other.connect()
+    assert peer.wire.status(*reclaim(peer, handle, b"p", seqid=1)) == Status.OK
+    peer.seqids[b"p"] = 1
+    assert peer.open(b"p", b"file")[0] == Status.GRACE
+    assert stranger.open(b"o", b"file")[0] == Status.GRACE
+    assert other.wire.status(*reclaim(other, handle, b"p", seqid=1)) == Status.OK
+    other.seqids[b"p"] = 1
+    assert other.open(b"p", b"file")[0] == Status.OK
+    assert stranger.open(b"p", b"file")[0] == Status.OK
+
+
+def test_a_grace_period_of_its_own_length_and_a_lease_that_clients_are_told(world, kept):
+    peer = world.peer40()
+    peer.opened(b"o", b"file")
+    world.wire.context.states = NfsState(9, world.now, kept, lease=30, grace=10)
+    world.wire.context.lease = 30
+    assert world.wire.number("gold", Attribute.LEASE_TIME) == 30
+    other = world.peer40(b"other")
+    world.now += 9
+    assert other.open(b"o", b"file")[0] == Status.GRACE
+    world.now += 2
+    assert other.open(b"o", b"file")[0] == Status.OK
+    assert not world.wire.context.states.core.lapsed(peer_of(world), world.now + 29)
+    assert world.wire.context.states.core.lapsed(peer_of(world), world.now + 31)
+
+
+def peer_of(world):
+    return next(iter(world.wire.context.states.core.clients.values()))

@@ -140,3 +140,14 @@ def test_only_files_are_locked(world):
     assert (
         peer.wire.status(u32(Number.LOCKT) + pack(">IQQQ", 1, 0, 1, peer.number) + opaque(b"l")) == Status.NOFILEHANDLE
     )
+
+
+def test_a_name_whose_first_lock_failed_may_be_given_to_another_owner(world, locked):
+    """As Linux does: it forgets an owner that got nothing, counts again from 0, and its process then waits in vain or gets EIO."""
+    handle = locked[1]
+    other = world.peer40(b"other")
+    stateid, _ = other.opened(b"o", b"file")
+    for lock_seqid in (0, 1, 0, 0):
+        assert other.lock(b"o", handle, stateid, b"l", span(READ_LT, 30, 1), lock_seqid=lock_seqid)[0] == Status.DENIED
+    assert other.lock(b"o", handle, stateid, b"l", span(READ_LT, 0, 1))[0] == Status.OK
+    assert other.lock(b"o", handle, stateid, b"l", span(READ_LT, 1, 1))[0] == Status.BAD_SEQID

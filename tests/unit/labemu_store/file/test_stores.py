@@ -171,3 +171,49 @@ def test_urls_open_what_they_name_and_others_say_what_to_write(tmp_path):
         with pytest.raises(FileStoreUrlError) as caught:
             open_file_store(url)
         assert caught.value.hint
+
+
+def test_a_kept_file_outlives_its_last_name_until_it_is_dropped_as_often(store):
+    file = store.create(store.root, b"f", OWNER)
+    store.write(file, 0, b"kept")
+    store.keep(file)
+    store.keep(file)
+    store.create(store.root, b"g", OWNER)
+    store.rename(store.root, b"g", store.root, b"f")
+    store.drop(file)
+    assert store.read(file, 0, 9) == b"kept"
+    store.write(file, 4, b" on")
+    before = store.getattr(file)
+    store.setattr(file, AttributeChange(size=6))
+    assert (store.getattr(file).size, store.getattr(file).links) == (6, 0)
+    assert store.getattr(file).change > before.change
+    store.sync(file)()
+    store.drop(file)
+    failing(ESTALE, store.getattr, file)
+
+
+def test_a_kept_file_with_a_name_stays_when_it_is_dropped(store):
+    file = store.create(store.root, b"f", OWNER)
+    store.keep(file)
+    store.drop(file)
+    assert store.getattr(file).links == 1
+    store.unlink(store.root, b"f")
+    failing(ESTALE, store.keep, file)
+
+
+def test_a_kept_file_is_there_though_many_others_were_used_meanwhile(folder):
+    files = LocalFileStore(folder, descriptors=4)
+    try:
+        before = open_descriptors()
+        file = files.create(files.root, b"f", OWNER)
+        files.write(file, 0, b"kept")
+        files.keep(file)
+        others = [files.create(files.root, b"%d" % number, OWNER) for number in range(9)]
+        files.unlink(files.root, b"f")
+        for other in others:
+            files.write(other, 0, b"x")
+        assert files.read(file, 0, 9) == b"kept"
+        files.drop(file)
+        assert len(open_descriptors()) <= len(before) + 8
+    finally:
+        files.close()
