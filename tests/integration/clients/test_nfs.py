@@ -143,7 +143,7 @@ def test_git_works_in_a_clone(mounted: list[ClientGuest], folder: str) -> None:
     first, second = mounted
     first.run(
         f"export HOME=/tmp; git config --global user.email a@b; git config --global user.name a;"
-        f" git config --global safe.directory '*'; git init -q /tmp/origin 2>/dev/null; cd /tmp/origin;"
+        f" git config --global safe.directory '*'; rm -rf /tmp/origin; git init -q /tmp/origin 2>/dev/null; cd /tmp/origin;"
         f" for i in $(seq 40); do mkdir -p d$i; seq $i 200 > d$i/f; done; git add .; git commit -qm one;"
         f" git clone -q /tmp/origin {folder}/clone; cd {folder}/clone; echo more >> d1/f; git commit -qam two; git fsck --strict",
         timeout=200,
