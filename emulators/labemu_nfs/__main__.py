@@ -28,6 +28,7 @@ An export is PATH=URL[,OPTION...]; URL is file:///directory or memory://. Option
   client=NETWORK    who may mount: 10.0.0.0/24 or 10.0.0.7; repeat it for several
   sec=sys+none      the credentials that are taken
   async             answer changes of names and attributes before they are on disk
+  refer=HOST:/PATH  clients of NFSv4 are sent there instead (then URL is memory://)
   fsid=N            the file system's number; derived from PATH and URL if not given
 
 Clients look for the port mapper at port {PORTMAP_PORT}, which needs root or CAP_NET_BIND_SERVICE.

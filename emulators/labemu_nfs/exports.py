@@ -43,6 +43,7 @@ class Export:
         sync: names and attributes are on stable storage before a change is answered (RFC 1813 4.8). Without it they follow soon after;
             what RFC 1813 promises of WRITE and COMMIT holds in any case.
         fsid: its number, unique in the server; 0 to derive it.
+        refer: hosts and paths where it is instead: a referral of NFSv4 (RFC 8881 11), of which NFSv3 sees nothing.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Export:
     security: frozenset[Security] = frozenset(("sys", "none"))
     sync: bool = True
     fsid: int = 0
+    refer: tuple[tuple[str, str], ...] = ()
     _identities: dict[Credential, Identity] = field(default_factory=dict, init=False, repr=False)
     _admitted: dict[str, bool] = field(default_factory=dict, init=False, repr=False)
 

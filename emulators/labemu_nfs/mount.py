@@ -55,7 +55,7 @@ class Mount:
         """MNT: RFC 1813 5.2.1. Directories below an export can be mounted too; symlinks on the way are not followed."""
         path = arguments.string(MAX_MOUNT_PATH).decode("utf-8", "surrogateescape")
         found = self._context.exports.above(path) if path.startswith("/") else None
-        if found is None:
+        if found is None or found[0].refer:
             return [u32(Status.NOENT)]
         export, rest = found
         if not export.admits(caller.address):
@@ -104,6 +104,8 @@ class Mount:
         """EXPORT: RFC 1813 5.2.5."""
         parts: list[bytes] = []
         for export in self._context.exports:
+            if export.refer:
+                continue
             groups = b"".join(TRUE + opaque(str(network).encode()) for network in export.clients)
             parts.append(TRUE + opaque(_bytes(export.path)) + groups + FALSE)
         return [b"".join((*parts, FALSE))]

@@ -10,7 +10,7 @@ from labemu_store.file import FileStoreUrlError, open_file_store
 
 _SHAPE = "Write PATH=URL[,OPTION…], for example /gold=file:///srv/gold,ro,squash=root,client=10.0.0.0/24."
 _FLAGS = ("ro", "rw", "sync", "async")
-_VALUES = ("squash", "anonuid", "anongid", "client", "sec", "fsid")
+_VALUES = ("squash", "anonuid", "anongid", "client", "sec", "fsid", "refer")
 
 
 def parse_export(text: str) -> Export:
@@ -23,7 +23,7 @@ def parse_export(text: str) -> Export:
     url, *words = rest.split(",")
     if not equals or not url:
         raise ConfigurationError(f"{text}: no URL", hint=_SHAPE)
-    options, clients = _options(words)
+    options, clients, refer = _options(words)
     try:
         store = open_file_store(url)
     except FileStoreUrlError as error:
@@ -40,15 +40,18 @@ def parse_export(text: str) -> Export:
             security=_security(options.get("sec", "sys+none")),
             sync="async" not in options,
             fsid=_number("fsid", options.get("fsid", "0")),
+            refer=tuple(map(_location, refer)),
         )
     except ConfigurationError:
         store.close()
         raise
 
 
-def _options(words: list[str]) -> tuple[dict[str, str], str]:
+def _options(words: list[str]) -> tuple[dict[str, str], str, list[str]]:
+    """The options by name, and those that may be repeated: the clients, and where else it is."""
     options: dict[str, str] = {}
     clients: list[str] = []
+    refer: list[str] = []
     for word in words:
         name, equals, value = word.partition("=")
         if (name not in _VALUES) if equals else (name not in _FLAGS):
@@ -56,9 +59,18 @@ def _options(words: list[str]) -> tuple[dict[str, str], str]:
             raise ConfigurationError(f"{word}: no such option of an export", hint=f"There are: {known}.")
         if name == "client":
             clients.append(value)
+        elif name == "refer":
+            refer.append(value)
         else:
             options[name] = value
-    return options, ",".join(clients)
+    return options, ",".join(clients), refer
+
+
+def _location(text: str) -> tuple[str, str]:
+    host, slash, path = text.rpartition(":/")
+    if not host or not slash:
+        raise ConfigurationError(f"refer={text}: not a place", hint="Write refer=10.0.0.2:/gold.")
+    return host, f"/{path}"
 
 
 def _number(name: str, text: str) -> int:

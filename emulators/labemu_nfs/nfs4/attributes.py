@@ -19,6 +19,7 @@ from labemu_nfs.nfs4.constants import Attribute
 from labemu_nfs.nfs4.context import Context4
 from labemu_nfs.nfs4.idmap import encode_owner
 from labemu_nfs.nfs4.node import Node
+from labemu_nfs.nfs4.referral import locations
 from labemu_nfs.nfs4.status import Status
 from labemu_nfs.nfs4.types import encode_bitmap, encode_time
 from labemu_nfs.xdr import FALSE, TRUE, opaque, u32, u64
@@ -96,12 +97,6 @@ def _mounted_on(facts: Facts) -> bytes:
     return u64(facts.attributes.fileid)
 
 
-def _locations(facts: Facts) -> bytes:
-    """fs_locations (RFC 7530 11.9): the path of the file system's root here, and that it is nowhere else."""
-    names = [name.encode("utf-8", "surrogateescape") for name in facts.export.path.split("/") if name]
-    return u32(len(names)) + b"".join(map(opaque, names)) + u32(0)
-
-
 def _granularity(facts: Facts) -> bytes:
     return encode_time(facts.export.store.capabilities.time_granularity)
 
@@ -135,7 +130,7 @@ READABLE: tuple[Readable, ...] = (
     Readable(_A.FILES_AVAIL, lambda f: u64(f.full().files_available)),
     Readable(_A.FILES_FREE, lambda f: u64(f.full().files_free)),
     Readable(_A.FILES_TOTAL, lambda f: u64(f.full().files_total)),
-    Readable(_A.FS_LOCATIONS, _locations),
+    Readable(_A.FS_LOCATIONS, lambda f: locations(f.export)),
     Readable(_A.HOMOGENEOUS, TRUE),
     Readable(_A.MAXFILESIZE, u64(MAX_OFFSET)),
     Readable(_A.MAXLINK, lambda f: u32(min(f.export.store.capabilities.max_links, 0xFFFF_FFFF))),

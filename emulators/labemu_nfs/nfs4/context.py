@@ -65,6 +65,8 @@ class Context4:
         if who is None:
             raise Nfs4Error(Status.WRONGSEC)
         node = Node(export, key, who)
+        if export.refer:
+            return node
         node.attributes  # noqa: B018 # a node that is gone is STALE here already (RFC 8881 18.19.3)
         return node
 

@@ -35,9 +35,11 @@ class Node:
 
     @property
     def attributes(self) -> Attributes:
-        """As of now; asked of the store again only after `changed`. Raises OSError."""
+        """As of now; asked of the store again only after `changed`. Raises OSError, Nfs4Error MOVED."""
         known = self._attributes
         if known is None:
+            if self.export.refer:  # RFC 8881 15.1.2.4
+                raise Nfs4Error(Status.MOVED)
             known = self._attributes = self.store.getattr(self.key)
         return known
 

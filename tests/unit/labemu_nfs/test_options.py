@@ -78,3 +78,15 @@ def test_a_lease_or_grace_that_makes_no_sense_is_refused(name, seconds):
 def test_the_command_line_refuses_a_lease_that_makes_no_sense(caplog):
     assert main(["--listen", "127.0.0.1", "--export", "/a=memory://", "--lease", "0"]) == 2
     assert "lease 0: not from 1 to 3600 seconds\nhint: 90 is usual" in caplog.text
+
+
+def test_a_referral_names_hosts_and_paths():
+    export = parse_export("/away=memory://,refer=10.0.0.2:/gold,refer=fd00::2:/tank/gold")
+    assert export.refer == (("10.0.0.2", "/gold"), ("fd00::2", "/tank/gold"))
+
+
+@pytest.mark.parametrize("text", ["10.0.0.2", "/gold", ":/gold", ""])
+def test_a_referral_to_no_place_is_refused(text):
+    with pytest.raises(ConfigurationError, match=rf"^refer={text}: not a place") as caught:
+        parse_export(f"/away=memory://,refer={text}")
+    assert caught.value.hint == "Write refer=10.0.0.2:/gold."

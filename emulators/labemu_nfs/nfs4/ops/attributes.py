@@ -6,6 +6,7 @@ from labemu_nfs.nfs4.attributes import SUPPORTED, WRITE_ONLY, Facts, facts_of, p
 from labemu_nfs.nfs4.compound import V42, Compound, Op, Wait
 from labemu_nfs.nfs4.constants import Access, Attribute, Number
 from labemu_nfs.nfs4.node import Node
+from labemu_nfs.nfs4.referral import absent
 from labemu_nfs.nfs4.settings import allowed_change, decode_fattr, decode_settings
 from labemu_nfs.nfs4.state.api import WRITE
 from labemu_nfs.nfs4.status import Nfs4Error, Status
@@ -53,6 +54,8 @@ def getattr_(compound: Compound, arguments: Decoder) -> bytes:
     mask = decode_bitmap(arguments)
     if mask & WRITE_ONLY:
         raise Nfs4Error(Status.INVAL)  # RFC 8881 5.5
+    if node.export.refer:
+        return absent(node.export, compound.context.pseudo.mounted_on(node.export), mask)
     return plan_of(mask, compound.minor).encode(_facts(compound, node, mask))
 
 

@@ -14,6 +14,7 @@ from labemu_nfs.nfs4.attributes import WRITE_ONLY, Facts, Plan, plan_of
 from labemu_nfs.nfs4.compound import Compound, Op
 from labemu_nfs.nfs4.constants import Attribute, Number
 from labemu_nfs.nfs4.node import Node
+from labemu_nfs.nfs4.referral import absent
 from labemu_nfs.nfs4.status import Nfs4Error, Status, status_of
 from labemu_nfs.nfs4.types import decode_bitmap, encode_bitmap
 from labemu_nfs.xdr import FALSE, TRUE, Decoder, opaque, u32
@@ -111,6 +112,8 @@ class _Listing:
     def _attributes(self, entry: DirectoryEntry) -> bytes:
         node, context = self._node, self._compound.context
         inner = context.pseudo.crossing(node.export, node.key, entry.name) if self._crosses else None
+        if inner is not None and inner.refer:
+            return absent(inner, context.pseudo.mounted_on(inner), self._plan.mask)
         if inner is not None:
             root = context.node(inner, inner.store.root, self._compound.caller, self._compound.credential)
             return self._plan.encode(Facts(context, inner, root.key, root.attributes))

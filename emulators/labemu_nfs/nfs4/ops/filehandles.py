@@ -24,7 +24,9 @@ def putrootfh(compound: Compound, arguments: Decoder) -> bytes:
 
 
 def getfh(compound: Compound, arguments: Decoder) -> bytes:
-    """GETFH: RFC 8881 18.8."""
+    """GETFH: RFC 8881 18.8; that it is MOVED is how a client learns of a referral (RFC 8881 11.4.3)."""
+    if compound.node.export.refer:
+        raise Nfs4Error(Status.MOVED)
     return opaque(compound.context.handle(compound.node))
 
 
