@@ -79,10 +79,12 @@ def decode_acl(decoder: Decoder) -> int:
     for _ in range(count):
         kind, flags, mask = decoder.unpack(_ACE)
         entry = _Entry(kind, flags, mask, decoder.string(MAX_PATH))
-        if entry.type not in (ALLOW, DENY) or entry.who not in allowed:
-            raise Nfs4Error(Status.ATTRNOTSUPP)
         if entry.mask & ~_EVERY_BIT:
             raise Nfs4Error(Status.INVAL)
+        if entry.type in (ALLOW, DENY) and not entry.mask:
+            continue  # about nothing, whomever it names: nothing is lost
+        if entry.type not in (ALLOW, DENY) or entry.who not in allowed:
+            raise Nfs4Error(Status.ATTRNOTSUPP)
         for who in allowed if entry.who == _EVERYONE else (entry.who,):
             if entry.type == ALLOW:
                 allowed[who] |= entry.mask & ~decided[who]

@@ -25,8 +25,6 @@ _SEQUENCE_RESULT = Struct(">16s5I")
 _DIGEST = Struct(">IIII")
 _RPCSEC_GSS = 6
 _DIGESTED = 4096
-_SMALL = 512
-"""Bytes of a reply that is kept though the client did not ask for it: it costs nothing."""
 
 
 def _channel(arguments: Decoder) -> Channel:
@@ -138,7 +136,7 @@ def sequence(compound: Compound, arguments: Decoder) -> bytes:
         compound.max_cached = session.max_cached
 
     def replied(body: Body) -> None:
-        kept = keep or (len(body) == 1 and len(body[0]) <= _SMALL)
+        kept = keep or compound.count == 1  # SEQUENCE alone can always be sent again (RFC 8881 2.10.6.1.3)
         slot.end(b"".join(body) if kept else None)
 
     compound.replied = replied

@@ -77,17 +77,19 @@ class Opens:
         return state
 
     def require(self, owner: OpenOwner, file: FileId, share: Share, now: float) -> None:
-        """Whether the owner may open the file so.
+        """Whether the owner may open the file so; what it denied itself counts too (RFC 7530 9.9, RFC 8881 9.7).
 
         Raises:
-            Nfs4Error: INVAL, SHARE_DENIED (RFC 7530 9.9).
+            Nfs4Error: INVAL, SHARE_DENIED.
         """
         shares.check(*share)
         state = self._core.files.get(file)
         if state is None:
             return
-        others = [each for each in state.opens if each.owner is not owner and shares.conflict(each.share, share)]
-        if others and not self._core.give_way((each.client for each in others), now):
+        against = [each for each in state.opens if shares.conflict(each.share, share)]
+        if any(each.owner is owner for each in against):
+            raise Nfs4Error(Status.SHARE_DENIED)
+        if against and not self._core.give_way((each.client for each in against), now):
             raise Nfs4Error(Status.SHARE_DENIED)
 
     def open(self, owner: OpenOwner, file: FileId, share: Share, now: float) -> Open:
