@@ -17,8 +17,9 @@ PREFERRED_READDIR = 65536
 MAX_READDIR = 1 << 20
 """Bytes of a READDIR or READDIRPLUS reply, whatever the client asks for."""
 
-MAX_RECORD = MAX_IO + 4096
-"""Bytes of an RPC message: the largest WRITE, its credential (800 at most, RFC 5531 8.2) and its handle fit."""
+MAX_RECORD = MAX_IO + 128 * 1024
+"""Bytes of an RPC message: the largest WRITE, its credential (800 at most, RFC 5531 8.2) and its handle fit. A WRITE somewhat above
+maxwrite is still read, and done up to that: clients that never ask for maxwrite send 17 times 64 KiB and expect an answer."""
 
 MAX_FRAGMENTS = 256
 """Fragments of one record (RFC 5531 11): 1 MiB in the 9,000 bytes of the Sun library makes 117."""

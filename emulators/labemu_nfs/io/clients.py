@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
@@ -36,7 +37,7 @@ class ClientsFile:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / _FILE
-        self.boot = 1
+        self.boot = 2 + secrets.randbelow(_BOOTS >> 1)  # should the file be lost, stateids of then are still STALE
         self._names: frozenset[Name] = frozenset()
         if self._file.exists():
             self._read()

@@ -224,7 +224,7 @@ MAX_HANDLE = 128
 MAX_OPAQUE = 1024
 """NFS4_OPAQUE_LIMIT (RFC 7531): bytes of owners and client identifiers."""
 
-MAX_BITMAP = 8
+MAX_BITMAP = 64
 """Words of a bitmap4 that are read; attributes end in the third. A longer bitmap is BADXDR."""
 
 MAX_FATTR = 65536

@@ -77,7 +77,7 @@ def write(compound: Compound, arguments: Decoder) -> bytes | Wait:
     node = compound.node
     before = require_write(compound, node, arguments)
     offset, stable = arguments.unpack(_WRITE)
-    data = arguments.opaque(MAX_IO)
+    data = arguments.opaque(compound.size)[:MAX_IO]  # a server may write less (RFC 8881 18.32.3)
     count = len(data)
     if stable > StableHow.FILE_SYNC:
         raise XdrError("no such stable_how4")

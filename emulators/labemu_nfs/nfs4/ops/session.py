@@ -91,7 +91,7 @@ def create_session(compound: Compound, arguments: Decoder) -> bytes:
     program = arguments.u32()
     credential = _credential(arguments)
     state = state_of(compound)
-    made = state.sessions.create(number, seqid, flags, fore, principal_of(compound), compound.now)
+    made = state.sessions.create(number, seqid, flags, (fore, back), principal_of(compound), compound.now)
     if isinstance(made, bytes):
         return made
     session, granted = made

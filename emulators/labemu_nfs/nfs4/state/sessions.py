@@ -48,6 +48,11 @@ class Channel:
     max_operations: int
     max_requests: int
 
+    def require_useful(self) -> None:
+        """Raise Nfs4Error TOOSMALL for a backchannel through which no CB_SEQUENCE with another operation can go (RFC 8881 18.36.3)."""
+        if min(self.max_request, self.max_reply) < _MIN_SIZE or self.max_operations < 2 or not self.max_requests:
+            raise Nfs4Error(Status.TOOSMALL)
+
     def granted(self) -> Channel:
         """What the server gives of it. Raises Nfs4Error TOOSMALL."""
         if min(self.max_request, self.max_reply) < _MIN_SIZE or not self.max_operations or not self.max_requests:
@@ -70,9 +75,9 @@ class Sessions:
         self._grace = grace
 
     def create(
-        self, number: int, seqid: int, flags: int, fore: Channel, principal: Principal, now: float
+        self, number: int, seqid: int, flags: int, channels: tuple[Channel, Channel], principal: Principal, now: float
     ) -> tuple[Session, Channel] | bytes:
-        """CREATE_SESSION.
+        """CREATE_SESSION; `channels` are the fore and the back one that are asked for.
 
         Returns:
             the new session and what was granted, upon which `created` must follow; or the answer where it is sent again.
@@ -89,7 +94,9 @@ class Sessions:
             raise Nfs4Error(Status.SEQ_MISORDERED)
         if flags & ~(PERSIST | CONN_BACK_CHAN | CONN_RDMA):
             raise Nfs4Error(Status.INVAL)
+        fore, back = channels
         granted = fore.granted()
+        back.require_useful()
         if len(client.sessions) >= MAX_SESSIONS:
             raise Nfs4Error(Status.NOSPC)
         self._clients.confirm(client, principal, now)
