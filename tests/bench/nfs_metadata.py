@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-O_WRONLY, O_CREAT = 1, 0o100
+O_RDONLY, O_WRONLY, O_CREAT = 0, 1, 0o100
 MODE = 0o644
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 Issue = Callable[[int, object], int]
@@ -51,10 +51,16 @@ class Libnfs:
             raise SystemExit(f"libnfs: {self.error()}")
         return status
 
-    def open(self, path: bytes) -> ctypes.c_void_p:
-        """A file that is made if it is not there."""
+    def create(self, path: bytes) -> ctypes.c_void_p:
+        """A new file."""
         handle = ctypes.c_void_p()
         self.check(self.lib.nfs_open2(self.context, path, O_WRONLY | O_CREAT, MODE, ctypes.byref(handle)))
+        return handle
+
+    def open(self, path: bytes) -> ctypes.c_void_p:
+        """A file that is there."""
+        handle = ctypes.c_void_p()
+        self.check(self.lib.nfs_open(self.context, path, O_RDONLY, ctypes.byref(handle)))
         return handle
 
     def list(self, path: bytes) -> int:
@@ -112,7 +118,7 @@ def alone(nfs: Libnfs, folder: str, count: int) -> dict[str, float]:
     paths = [f"{folder}/s{number}".encode() for number in range(count)]
 
     def create(number: int) -> None:
-        handle = nfs.open(paths[number])
+        handle = nfs.create(paths[number])
         nfs.check(lib.nfs_pwrite(context, handle, ctypes.c_uint64(0), ctypes.c_uint64(5), b"hello"))
         nfs.check(lib.nfs_close(context, handle))
 
@@ -125,7 +131,7 @@ def alone(nfs: Libnfs, folder: str, count: int) -> dict[str, float]:
     return found
 
 
-def together(nfs: Libnfs, folder: str, count: int, depth: int) -> dict[str, float]:
+def together(nfs: Libnfs, folder: str, count: int, depth: int, version: int) -> dict[str, float]:
     """Many under way."""
     lib, context = nfs.lib, nfs.context
     paths = [f"{folder}/p{number}".encode() for number in range(count)]
@@ -148,7 +154,9 @@ def run(url: str, folder: str, count: int, depth: int) -> dict[str, float]:
     """All kinds, in a folder of its own."""
     nfs = Libnfs(url)
     nfs.check(nfs.lib.nfs_mkdir(nfs.context, folder.encode()))
-    found = alone(nfs, folder, count) if depth == 1 else together(nfs, folder, count, depth)
+    found = (
+        alone(nfs, folder, count) if depth == 1 else together(nfs, folder, count, depth, 4 if "version=4" in url else 3)
+    )
     nfs.check(nfs.lib.nfs_rmdir(nfs.context, folder.encode()))
     return found
 

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from errno import EIO
 from functools import partial
 
 from labemu_faults.rule import Armed
 from labemu_nfs.errors import ProtocolError
 from labemu_nfs.io.cutter import Cutter
+from labemu_nfs.io.disk import Disk
 from labemu_nfs.rpc.message import Buffer
 from labemu_nfs.rpc.program import Hold
 from labemu_nfs.rpc.server import Pending, RpcConnection
@@ -35,7 +35,6 @@ class Connection:
         sock: the socket.
         engine: its engine.
         disk: runs Jobs.
-        jobs: those under way, of all connections.
         tell: called with the engines that have something to send because of a Job of this one.
         closed: called once, when the connection is over.
     """
@@ -46,8 +45,7 @@ class Connection:
         sock: socket.socket,
         engine: RpcConnection,
         *,
-        disk: Executor,
-        jobs: set[asyncio.Future[object]],
+        disk: Disk,
         tell: Callable[[list[RpcConnection]], None],
         closed: Callable[[Connection], None],
     ) -> None:
@@ -55,13 +53,13 @@ class Connection:
         self._socket = sock
         self.engine = engine
         self._disk = disk
-        self._jobs = jobs
         self._tell = tell
         self._closed = closed
         self._unsent: list[Buffer] = []
         self._reading = False
         self._waits = False
         self._open = True
+        self._advancing = False
         self.frozen = False
         self._cutter: Cutter | None = None
         self._take, self._received = engine.data_to_send, engine.received  # a Cutter's while faults want it
@@ -126,9 +124,7 @@ class Connection:
         """Let the engine work and send what it says, again while it had to stop only because its replies were not taken."""
         try:
             while True:
-                for pending in work(self._loop.time()):
-                    self._start(pending)
-                was_busy = self.engine.busy
+                was_busy = self._begin(work)
                 self.flush()
                 if not was_busy or self._unsent or self.engine.busy or not self._open:
                     break
@@ -139,6 +135,21 @@ class Connection:
         except Exception:  # a bug of ours must not leave a connection that is half alive
             _log.exception("%s: closed: this should not have happened", self.engine.caller.address)
             self.close()
+
+    def _begin(self, work: Callable[[float], list[Pending]]) -> bool:
+        """Let the engine work, and start its Jobs; whether it stopped because it has enough to do."""
+        self._advancing = True  # what is done on the spot is sent with the rest
+        try:
+            for pending in work(self._loop.time()):
+                self._start(pending)
+        finally:
+            self._advancing = False
+        return self.engine.busy
+
+    def proceed(self) -> None:
+        """Something of this connection is done: send it, and work on."""
+        if self._open:
+            self._advance(self.engine.proceed)
 
     def _wake(self) -> None:
         """The engine has something to send that nothing received here has brought about."""
@@ -190,9 +201,7 @@ class Connection:
         if isinstance(job, Hold):
             self._hold(pending, job)
             return
-        future = self._loop.run_in_executor(self._disk, pending.job.run)
-        self._jobs.add(future)
-        future.add_done_callback(partial(self._finished, pending))
+        self._disk.run(job.run, partial(self._finished, pending))
 
     def _hold(self, pending: Pending, hold: Hold) -> None:
         """Let a call wait as a fault has ordered, without a thread."""
@@ -217,12 +226,8 @@ class Connection:
             self._start(outcome)
             return
         self._tell(outcome)
-        if self._open:
-            self._advance(self.engine.proceed)
 
-    def _finished(self, pending: Pending, future: asyncio.Future[object]) -> None:
-        self._jobs.discard(future)
-        error = OSError(EIO, "cancelled") if future.cancelled() else future.exception()
+    def _finished(self, pending: Pending, error: BaseException | None) -> None:
         if error is not None and not isinstance(error, OSError):
             _log.error("a job failed in a way that it must not", exc_info=error)
             error = OSError(EIO, str(error))
@@ -230,9 +235,10 @@ class Connection:
         if not told:
             self._start(pending)  # also after the connection is closed: what was begun is finished
             return
-        self._tell(told)
-        if self._open:
-            self._advance(self.engine.proceed)
+        if self._advancing:
+            told = [engine for engine in told if engine is not self.engine]
+        if told:
+            self._tell(told)
 
     def close(self) -> None:
         """Close the socket. Jobs under way still end, and their replies are kept for whoever asks again."""

@@ -12,7 +12,6 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -24,12 +23,13 @@ from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
 from labemu_nfs.io.clients import CallbackDialer, ClientsFile
 from labemu_nfs.io.connection import Connection
+from labemu_nfs.io.disk import Disk
 from labemu_nfs.io.faults import NfsFaults
 from labemu_nfs.io.listeners import DatagramPort, Listener
 from labemu_nfs.io.locking import Locking
 from labemu_nfs.io.state import load_secret
 from labemu_nfs.kept import KeptFiles
-from labemu_nfs.limits import DISK_THREADS, GRACE_PERIOD, LEASE_TIME, MAX_CONNECTIONS, MAX_PERIOD
+from labemu_nfs.limits import GRACE_PERIOD, LEASE_TIME, MAX_CONNECTIONS, MAX_PERIOD
 from labemu_nfs.mount import MOUNT_PROGRAM, Mount
 from labemu_nfs.nfs3.program import NFS_PROGRAM, nfs_program
 from labemu_nfs.nfs4.context import Context4
@@ -125,9 +125,9 @@ class NfsServer:
         self._portmaps: list[RpcServer] = []
         self._ports: list[Listener | DatagramPort] = []
         self._connections: dict[RpcConnection, Connection] = {}
-        self._jobs: set[asyncio.Future[object]] = set()
+        self._told: dict[RpcConnection, None] = {}
         self.faults = NfsFaults(self._rpc, nfs, self._context4, lambda: self._connections.values())
-        self._disk = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="nfs-disk")
+        self._disk: Disk | None = None
 
     @property
     def nfs_port(self) -> int:
@@ -145,6 +145,7 @@ class NfsServer:
         Raises:
             OSError: an address is not on this machine, or a port is taken; then nothing is listened at.
         """
+        self._disk = Disk(asyncio.get_running_loop(), self._proceed)
         try:
             self.faults.faults.now = asyncio.get_running_loop().time
             for address in self._addresses:
@@ -184,12 +185,12 @@ class NfsServer:
             self.faults.accepted(self._connections[engine])
 
     def _own(self, sock: socket.socket, engine: RpcConnection) -> None:
+        assert self._disk is not None
         self._connections[engine] = Connection(
             asyncio.get_running_loop(),
             sock,
             engine,
             disk=self._disk,
-            jobs=self._jobs,
             tell=self._tell,
             closed=self._gone,
         )
@@ -204,9 +205,17 @@ class NfsServer:
 
     def _tell(self, engines: list[RpcConnection]) -> None:
         for engine in engines:
+            self._told[engine] = None
+        if self._disk is None or not self._disk.draining:
+            self._proceed()
+
+    def _proceed(self) -> None:
+        """Let the connections go on that have been told of."""
+        told, self._told = self._told, {}
+        for engine in told:
             connection = self._connections.get(engine)
             if connection is not None:
-                connection.flush()
+                connection.proceed()
 
     def _gone(self, connection: Connection) -> None:
         self._connections.pop(connection.engine, None)
@@ -223,9 +232,8 @@ class NfsServer:
         self.state.close()
         for connection in tuple(self._connections.values()):
             connection.close()
-        if self._jobs:
-            await asyncio.wait(self._jobs)
-        self._disk.shutdown()
+        if self._disk is not None:
+            await self._disk.close()
         for export in tuple(self._exports):
             self.remove_export(export.path)
 
