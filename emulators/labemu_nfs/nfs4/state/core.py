@@ -180,8 +180,8 @@ class Core:
         if file.kept and not file.in_use:
             file.kept = False
             self._closed(file.file)
-        if file.idle:
-            self.files.pop(file.file, None)
+        if file.idle and self.files.get(file.file) is file:  # a revoked delegation may be of one long replaced
+            del self.files[file.file]
 
     def release(self, state: State, becomes: Status = Status.BAD_STATEID) -> None:
         """End a state; an open's locks with it.

@@ -120,6 +120,21 @@ def test_a_delegation_that_does_not_come_back_is_revoked_and_the_client_told(wor
     assert peer.on(handle, ops.read(0, 9, opened.rest)) == Status.BAD_STATEID
 
 
+def test_giving_up_a_revoked_delegation_leaves_alone_what_others_hold_since(world):
+    peer, other = world.peer41(), world.peer41(b"other")
+    _, opened, handle = peer.open(b"file", WANT_READ)
+    assert peer.on(handle, u32(Number.CLOSE) + u32(0) + opened.stateid) == Status.OK
+    assert other.open(b"file", WRITE)[0] == Status.DELAY
+    recalled(peer.wire.engine)
+    world.now += 46
+    assert peer.status() == Status.OK
+    assert other.open(b"file", WRITE)[0] == Status.OK
+    _, theirs, _ = other.open(b"file", WRITE, 2)
+    assert peer.status(u32(Number.FREE_STATEID) + opened.rest) == Status.OK
+    assert peer.open(b"file", WRITE)[0] == Status.SHARE_DENIED
+    assert other.on(handle, u32(Number.CLOSE) + u32(0) + theirs.stateid) == Status.OK
+
+
 def test_a_recall_goes_out_again_over_a_new_session(world):
     peer, other = world.peer41(), world.peer41(b"other")
     peer.open(b"file", WANT_READ)
