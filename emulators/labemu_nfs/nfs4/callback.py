@@ -13,6 +13,7 @@ from struct import Struct
 from labemu_nfs.handles import Handles
 from labemu_nfs.nfs4.state.model import Delegation, Dialer
 from labemu_nfs.nfs4.types import encode_bitmap, encode_stateid
+from labemu_nfs.rpc.auth import AUTH_SYS
 from labemu_nfs.rpc.link import Link
 from labemu_nfs.rpc.message import CALL, RPC_VERSION
 from labemu_nfs.xdr import FALSE, Decoder, XdrError, opaque, u32
@@ -22,6 +23,9 @@ _SEQUENCE = Struct(">16s3I")
 _CHANGE_AND_SIZE = 1 << 3 | 1 << 4
 AUTH_NONE_PARTS = bytes(8)
 """An opaque_auth of AUTH_NONE."""
+
+SYS_PARTS = u32(AUTH_SYS) + opaque(u32(0) + opaque(b"labemu_nfs") + bytes(12))
+"""An opaque_auth of AUTH_SYS, root's: in 4.0 Linux takes no CB_COMPOUND with AUTH_NONE."""
 
 CB_NULL, CB_COMPOUND = 0, 1
 CB_GETATTR, CB_RECALL, CB_SEQUENCE = 3, 4, 11
@@ -152,7 +156,7 @@ class CallbackPath40(_Path):
             done(_operation(results, 0))
 
         arguments = opaque(b"") + u32(0) + u32(self._ident) + u32(1) + operation
-        self._connection().call(_call(self._program, CB_COMPOUND, AUTH_NONE_PARTS, arguments), answered)
+        self._connection().call(_call(self._program, CB_COMPOUND, SYS_PARTS, arguments), answered)
 
 
 class CallbackPath41(_Path):

@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-VERSIONS = {"3": "vers=3,proto=tcp", "4.0": "vers=4.0", "4.1": "vers=4.1", "4.2": "vers=4.2"}
+VERSIONS = {"3": "vers=3,proto=tcp", "4.0": "vers=4.0", "4.1": "vers=4.1,nconnect=4", "4.2": "vers=4.2"}
 """Mount options of each version."""
 
 LEASE = "15"
@@ -35,7 +35,7 @@ def server(storage_net: StorageNet) -> Server:
     state.mkdir()
     return storage_net.server(
         *("labemu_nfs", "--listen", SERVER, "--export", f"/gold=file://{export}", "--state-dir", str(state)),
-        *("--lease", LEASE),
+        *("--lease", LEASE, "--grace", LEASE, "--export", f"/away=memory://,refer={SERVER}:/gold"),
         port=2049,
     )
 
@@ -68,6 +68,13 @@ def folder(request: pytest.FixtureRequest, mounted: list[ClientGuest]) -> Iterat
     mounted[0].run(f"rm -rf {path}")
 
 
+@pytest.fixture
+def version(request: pytest.FixtureRequest) -> str:
+    """The version that the test runs over."""
+    version: str = request.node.callspec.params["mounted"]  # type: ignore[attr-defined] # of a parametrized test
+    return version
+
+
 def test_files_have_what_was_written_and_their_attributes(mounted: list[ClientGuest], folder: str) -> None:
     first, second = mounted
     first.run(
@@ -83,6 +90,63 @@ def test_a_file_that_was_unlinked_while_open_can_still_be_read(mounted: list[Cli
         mounted[0].said(f"cd {folder}; echo kept > f; exec 3<f; rm f; ls | wc -l; cat <&3; exec 3<&-; ls -A")
         == "0\nkept"
     )
+
+
+def test_a_file_that_another_client_removes_or_replaces_stays_with_whoever_has_it_open(
+    mounted: list[ClientGuest], folder: str, version: str
+) -> None:
+    if version == "3":
+        pytest.skip("its server knows of no opens")
+    first, second = mounted
+    first.run(f"cd {folder}; echo kept > f; echo held > g; touch new")
+    use = "cat <&3; echo more >&4; sync; echo 3 > /proc/sys/vm/drop_caches; cat <&5"
+    use = f"exec 3<f 4>>g 5<g; touch open; while [ ! -e gone ]; do usleep 50000; ls >/dev/null; done; {use}"
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(first.said(f"cd {folder}; {use}")))
+    reader.start()
+    second.run(f"cd {folder}; while [ ! -e open ]; do usleep 50000; ls >/dev/null; done; rm f; mv new g; touch gone")
+    reader.join(130)
+    assert read == ["kept\nheld\nmore"]
+
+
+def test_what_is_read_again_and_again_is_opened_once_until_somebody_writes(
+    mounted: list[ClientGuest], folder: str, version: str
+) -> None:
+    if version == "3":
+        pytest.skip("it has no delegations")
+    first, second = mounted
+    second.run(f"echo old > {folder}/f")
+    assert first.said(f"cat {folder}/f") == "old"
+    before = operations(first)
+    assert first.said(f"for i in 1 2 3 4 5; do cat {folder}/f; done") == "\n".join(["old"] * 5)
+    assert opens(operations(first)) == opens(before), "it has no delegation"
+    second.run(f"echo new > {folder}/f")
+    assert operations(first)["DELEGRETURN"] == before["DELEGRETURN"] + 1
+    assert first.said(f"cat {folder}/f") == "new"
+
+
+def test_a_referral_leads_to_where_it_says(mounted: list[ClientGuest], folder: str, version: str) -> None:
+    if version == "3":
+        pytest.skip("it has no referrals")
+    first, _ = mounted
+    first.run(f"echo there > {folder}/f; mkdir -p /mnt/root; mount.nfs {SERVER}:/ /mnt/root -o {VERSIONS[version]}")
+    try:
+        assert first.said("ls /mnt/root").split() == ["away", "gold"]
+        assert first.said(f"cat /mnt/root/away{folder.removeprefix(MOUNT)}/f") == "there"
+    finally:
+        first.run("umount -l /mnt/root")
+
+
+def test_there_are_as_many_connections_as_the_mount_asks_for(
+    mounted: list[ClientGuest], folder: str, version: str, storage_net: StorageNet
+) -> None:
+    if version == "3":
+        pytest.skip("NLM has connections of its own")
+    wanted = 4 if "nconnect=4" in VERSIONS[version] else 1
+    for guest in mounted:
+        guest.run(f"for i in 1 2 3 4 5 6 7 8; do echo $i > {folder}/{guest.name}$i; sync; done")
+        there = storage_net.inside("ss", "-Htn", "state", "established", "sport", "=", ":2049", "dst", guest.address)
+        assert len(there.splitlines()) == wanted
 
 
 def test_permissions_are_the_servers_to_enforce(mounted: list[ClientGuest], folder: str) -> None:
@@ -221,8 +285,8 @@ def test_a_lock_outlives_the_server(mounted: list[ClientGuest], folder: str, ser
     with held(first, folder):
         server.kill()
         server.start()
-        assert second.run(f"/usr/bin/flock -w 1 {folder}/l true", check=False).exit_code == 1
-        reclaimed = second.run(f"/usr/bin/flock -w 40 {folder}/l true", check=False, timeout=200)
+        second.run(f"/usr/bin/flock {folder}/other true", timeout=200)
+        reclaimed = second.run(f"/usr/bin/flock -n {folder}/l true", check=False, timeout=200)
         assert reclaimed.exit_code == 1, "grace is over, and the holder should have reclaimed its lock by then"
     second.run(f"/usr/bin/flock -w 60 {folder}/l true", timeout=200)
 
@@ -247,6 +311,18 @@ def held(guest: ClientGuest, folder: str) -> Iterator[None]:
         guest.run(
             "touch /tmp/release; for i in $(seq 300); do [ -e /tmp/release ] || exit 0; usleep 100000; done; exit 1"
         )
+
+
+def operations(guest: ClientGuest) -> dict[str, int]:
+    """How often each operation was sent over the mount so far (proc(5), mountstats)."""
+    _, _, ours = guest.said("cat /proc/self/mountstats").partition(f" mounted on {MOUNT} ")
+    lines = [line.split() for line in ours.partition("\ndevice ")[0].partition("per-op statistics")[2].splitlines()]
+    return {line[0].rstrip(":"): int(line[1]) for line in lines if len(line) > 1}
+
+
+def opens(sent: dict[str, int]) -> int:
+    """The OPENs among them, which Linux counts in two places."""
+    return sent["OPEN"] + sent["OPEN_NOATTR"]
 
 
 def received(server: Server) -> int:
