@@ -7,10 +7,13 @@ next attempt replaces. An existing disk is never overwritten.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from labctl.errors import LabError, MissingToolError
+from labemu_store.block.snapshots import folder_of
 
 QEMU_IMG_DEADLINE = 120.0
 """Seconds; a 2 GiB image takes a few on a slow disk."""
@@ -21,14 +24,17 @@ _DRAFT = ".draft"
 def make_raw(path: Path, size: int, source: Path | None) -> None:
     """Make a sparse raw file of `size` bytes that begins with the source's content; one that is there only grows.
 
+    One with layers is left alone: its file is the oldest of them, and its tree grows when it is opened.
+
     Raises:
         LabError: the source is missing or larger than the disk.
     """
     if path.exists():
-        if path.stat().st_size < size:
+        if path.stat().st_size < size and not folder_of(path).is_dir():
             os.truncate(path, size)
         return
     draft = _draft(path)
+    _remove_layers(path)  # of a removal that was interrupted: they would hide what the new disk holds
     if source is None:
         draft.touch()
     else:
@@ -62,9 +68,18 @@ def make_qcow2(path: Path, size: int, source: Path | None) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a volume's file and what an interrupted attempt left of it."""
+    """Remove a volume's file, then its layers, and what an interrupted attempt left of it.
+
+    In this order, since a file without its layers would pass for the whole disk.
+    """
     path.unlink(missing_ok=True)
+    _remove_layers(path)
     _draft_path(path).unlink(missing_ok=True)
+
+
+def _remove_layers(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder_of(path))
 
 
 def _draft_path(path: Path) -> Path:

@@ -17,14 +17,13 @@ from pydantic import BaseModel, ConfigDict
 from labctl.errors import LabError
 from labctl.model.json import Json, JsonObject
 from labctl_storage import naming
-from labctl_storage.arrayd import content
+from labctl_storage.arrayd import content, disks
 from labctl_storage.arrayd.faults import Emulator
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
 from labemu_iscsi.io.server import IscsiServer
 from labemu_iscsi.io.state import FileStateStore
 from labemu_nfs.exports import Export
 from labemu_nfs.io.server import NfsServer
-from labemu_store.block.open import open_block_store
 from labemu_store.file.url import open_file_store
 
 
@@ -114,7 +113,7 @@ class ArrayServices:
                 server.resize_lun(datastore.where, volume.lun, volume.size)
             return
         path = self._file(datastore, volume.name)
-        store = await asyncio.to_thread(open_block_store, path.as_uri(), size=volume.size)
+        store = await asyncio.to_thread(disks.open_disk, path, volume.size)
         try:
             server.add_lun(
                 datastore.where,
@@ -143,13 +142,13 @@ class ArrayServices:
 
     def datastore_properties(self, datastore: DatastoreRecord) -> JsonObject:
         """Protocol, capacity and what is used of it, in bytes."""
-        used = sum(_allocated(file) for file in self._folder(datastore).glob("*"))
+        used = sum(disks.allocated(file) for file in self._folder(datastore).glob("*") if file.is_file())
         return {"protocol": datastore.protocol, "capacity": datastore.size, "used": used, "where": datastore.where}
 
     def volume_properties(self, datastore: DatastoreRecord, volume: VolumeRecord) -> JsonObject:
         """Size and what is used of it, in bytes."""
         file = self._file(datastore, volume.name)
-        return {"size": volume.size, "used": _allocated(file), "lun": volume.lun, "file": file.name}
+        return {"size": volume.size, "used": disks.allocated(file), "lun": volume.lun, "file": file.name}
 
     def faults(self) -> dict[str, Emulator]:
         """The emulators' faults, by protocol."""
@@ -182,14 +181,6 @@ class ArrayServices:
         if self._nfs is None:
             raise LabError("this array does not speak NFS", hint='add "nfs" to its protocols')
         return self._nfs
-
-
-def _allocated(file: Path) -> int:
-    """Bytes that a file takes on disk; 0 where it is gone."""
-    try:
-        return file.stat().st_blocks * 512
-    except FileNotFoundError:
-        return 0
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
