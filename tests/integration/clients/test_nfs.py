@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,15 @@ LEASE = "15"
 MOUNT = "/mnt/nfs"
 
 
+def over(*versions: str) -> list[Any]:
+    """Parameters for these versions, the tests of each in a group of their own: they share two guests."""
+    return [pytest.param(each, marks=pytest.mark.xdist_group(f"clients-nfs{each}")) for each in versions]
+
+
+WITH_STATE = pytest.mark.parametrize("mounted", over("4.0", "4.1", "4.2"), indirect=True, scope="module")
+"""For what NFSv3 does not have: opens, delegations, referrals, and all that a client does on one connection."""
+
+
 @pytest.fixture(scope="module")
 def server(storage_net: StorageNet) -> Server:
     export = storage_net.folder / "gold"
@@ -45,10 +55,7 @@ def guests(storage_net: StorageNet, server: Server) -> list[ClientGuest]:
     return storage_net.guests(2)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(each, marks=pytest.mark.xdist_group(f"clients-nfs{each}")) for each in VERSIONS],
-)
+@pytest.fixture(scope="module", params=over(*VERSIONS))
 def mounted(request: pytest.FixtureRequest, guests: list[ClientGuest]) -> Iterator[list[ClientGuest]]:
     """Both guests, with the export mounted, in an empty folder of its own for each version."""
     for guest in guests:
@@ -92,11 +99,10 @@ def test_a_file_that_was_unlinked_while_open_can_still_be_read(mounted: list[Cli
     )
 
 
+@WITH_STATE
 def test_a_file_that_another_client_removes_or_replaces_stays_with_whoever_has_it_open(
-    mounted: list[ClientGuest], folder: str, version: str
+    mounted: list[ClientGuest], folder: str
 ) -> None:
-    if version == "3":
-        pytest.skip("its server knows of no opens")
     first, second = mounted
     first.run(f"cd {folder}; echo kept > f; echo held > g; touch new")
     use = "cat <&3; echo more >&4; sync; echo 3 > /proc/sys/vm/drop_caches; cat <&5"
@@ -109,11 +115,10 @@ def test_a_file_that_another_client_removes_or_replaces_stays_with_whoever_has_i
     assert read == ["kept\nheld\nmore"]
 
 
+@WITH_STATE
 def test_what_is_read_again_and_again_is_opened_once_until_somebody_writes(
-    mounted: list[ClientGuest], folder: str, version: str
+    mounted: list[ClientGuest], folder: str
 ) -> None:
-    if version == "3":
-        pytest.skip("it has no delegations")
     first, second = mounted
     second.run(f"echo old > {folder}/f")
     assert first.said(f"cat {folder}/f") == "old"
@@ -125,9 +130,8 @@ def test_what_is_read_again_and_again_is_opened_once_until_somebody_writes(
     assert first.said(f"cat {folder}/f") == "new"
 
 
+@WITH_STATE
 def test_a_referral_leads_to_where_it_says(mounted: list[ClientGuest], folder: str, version: str) -> None:
-    if version == "3":
-        pytest.skip("it has no referrals")
     first, _ = mounted
     first.run(f"echo there > {folder}/f; mkdir -p /mnt/root; mount.nfs {SERVER}:/ /mnt/root -o {VERSIONS[version]}")
     try:
@@ -137,11 +141,10 @@ def test_a_referral_leads_to_where_it_says(mounted: list[ClientGuest], folder: s
         first.run("umount -l /mnt/root")
 
 
+@WITH_STATE
 def test_there_are_as_many_connections_as_the_mount_asks_for(
     mounted: list[ClientGuest], folder: str, version: str, storage_net: StorageNet
 ) -> None:
-    if version == "3":
-        pytest.skip("NLM has connections of its own")
     wanted = 4 if "nconnect=4" in VERSIONS[version] else 1
     for guest in mounted:
         guest.run(f"for i in 1 2 3 4 5 6 7 8; do echo $i > {folder}/{guest.name}$i; sync; done")
