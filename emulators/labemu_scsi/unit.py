@@ -144,7 +144,7 @@ class LogicalUnit:
             or self.faults is not None
         )
         self.plain = False
-        if self.inline and not self.guarded and isinstance(self.store, VectoredStore):
+        if self.inline and not self.guarded and isinstance(self.store, VectoredStore) and self.store.vectored:
             self.plain = True
             self.vectored = self.store
 

@@ -7,11 +7,11 @@ import asyncio
 from labemu_iscsi.io.server import IscsiServer
 from labemu_scsi.nexus import CAPACITY_CHANGED, MEDIUM_CHANGED
 from labemu_scsi.unit import LogicalUnit
-from labemu_store.block.filters.base import Filter
+from labemu_store.block.filters.base import Clear
 from labemu_store.block.snapshots import SnapshotTree
 
 
-class _Shared(Filter):
+class _Shared(Clear):
     """A store whose owner closes it: the tree outlives the LUNs that show its heads."""
 
     def close(self) -> None:

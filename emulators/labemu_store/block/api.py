@@ -104,10 +104,16 @@ class BlockStore(Protocol):
 
 @runtime_checkable
 class VectoredStore(Protocol):
-    """What a store offers besides, when its calls may be made inline and nothing stands before its blocks: a filter does not.
+    """What a store offers besides, when its calls may be made inline and nothing stands before its blocks.
 
-    Whoever has a run of neighbouring operations does them in one call, and reads into memory of its own.
+    Whoever has a run of neighbouring operations does them in one call, and reads into memory of its own. A filter that delays,
+    counts or fails operations does not offer it. A store that has others behind it may lose it at any moment: a call then fails
+    with EOPNOTSUPP and has done nothing.
     """
+
+    @property
+    def vectored(self) -> bool:
+        """Whether the calls work at present."""
 
     def readv(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
         """Fill the buffers, one after the other, with the `length` bytes from `offset` on; they hold exactly that many."""

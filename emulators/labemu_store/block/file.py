@@ -12,6 +12,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from labemu_store.block.api import Buffer, Capabilities, Extent, Operation
 from labemu_store.errors import StoreConfigError, StoreError
@@ -46,6 +47,8 @@ class FileBlockStore:
         name: for messages.
         read_only: refuse writes with EROFS.
     """
+
+    vectored: Final = True
 
     def __init__(self, descriptor: int, *, name: str, read_only: bool = False) -> None:
         self._descriptor = descriptor

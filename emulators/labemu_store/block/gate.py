@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from labemu_store.block.api import BlockStore, Buffer, Extent
-from labemu_store.block.filters.base import Filter
+from labemu_store.block.filters.base import Clear
+from labemu_store.block.vectored import behind
 
 
-class Switch(Filter):
+class Switch(Clear):
     """Passes operations on to `next`, which changes only while none is under way.
 
     Args:
@@ -59,6 +60,16 @@ class Switch(Filter):
         """Pass on."""
         with self._operation() as store:
             store.write(offset, data)
+
+    def readv(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """Pass on."""
+        with self._operation() as store:
+            behind(store).readv(buffers, offset, length)
+
+    def writev(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """Pass on."""
+        with self._operation() as store:
+            behind(store).writev(buffers, offset, length)
 
     def unmap(self, offset: int, length: int) -> None:
         """Pass on."""

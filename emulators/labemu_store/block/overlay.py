@@ -15,7 +15,7 @@ import errno
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 from labemu_store.block.api import BlockStore, Buffer, Capabilities, Extent, Operation
 from labemu_store.block.extents import joined
+from labemu_store.block.vectored import behind, takes_runs
 from labemu_store.errors import StoreConfigError, StoreError
 
 BASE: Final = 0
@@ -190,6 +191,37 @@ class OverlayStore:
                 data = b"".join((self.read(head, offset - head), data, self.read(end, tail - end)))
             self._data.write(head, data)
             self._mark(first, last, DATA)
+
+    @property
+    def vectored(self) -> bool:
+        """Whether the difference takes runs, and the base, if there is one."""
+        return takes_runs(self._data) and (self.base is None or takes_runs(self.base))
+
+    def readv(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """In one call what lies in one place; else buffer by buffer."""
+        self._check(offset, length)
+        if not length:
+            return
+        run = next(self.runs(offset, length))
+        base = self.base
+        if run.length == length and run.state == DATA:
+            behind(self._data).readv(buffers, offset, length)
+        elif run.length == length and run.state == BASE and base is not None and offset + length <= base.size:
+            behind(base).readv(buffers, offset, length)
+        else:
+            for buffer in buffers:
+                buffer[:] = self.read(offset, len(buffer))
+                offset += len(buffer)
+
+    def writev(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """In one call where the difference has all the blocks; else as one write, which copies the rest of blocks at its ends alone."""
+        if length:
+            self._check(offset, length)
+        first, last = offset // self._block, -(-(offset + length) // self._block)
+        if length and self._touched is None and not self._states[first:last].strip(b"\x01"):
+            behind(self._data).writev(buffers, offset, length)
+        else:
+            self.write(offset, b"".join(buffers))
 
     def _touch(self, first: int, end: int) -> None:
         if self._touched is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from labemu_store.block.api import BlockStore
-from labemu_store.block.filters.base import Filter
+from labemu_store.block.filters.base import Clear
 from labemu_store.block.open import open_block_store
 from labemu_store.block.snapshots import SnapshotTree, folder_of
 
 
-class TreeDisk(Filter):
+class TreeDisk(Clear):
     """The written head of a tree. It owns the tree: closing the LUN closes every layer."""
 
     def __init__(self, tree: SnapshotTree) -> None:

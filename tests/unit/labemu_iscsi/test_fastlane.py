@@ -27,7 +27,8 @@ from labemu_scsi.command import Deferred, Response
 from labemu_scsi.nexus import CAPACITY_CHANGED
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import FileBlockStore, MemoryBlockStore
-from labemu_store.block.filters import DelayFilter, ErrorFilter
+from labemu_store.block.filters import DelayFilter, ErrorFilter, ReadonlyFilter, Stack
+from labemu_store.block.snapshots import SnapshotTree
 
 TARGET = "iqn.2026-11.lab:t1"
 SIZE = 1 << 20
@@ -356,3 +357,66 @@ def test_a_filter_is_never_passed_by() -> None:
     side.unit.refresh()
     side.feed([pdu(0x28, 0, 1, sn=1)])
     assert side.events == 1
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[SnapshotTree]:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(SIZE))
+    made = SnapshotTree(disk)
+    yield made
+    made.close()
+
+
+def test_a_disk_with_snapshots_keeps_the_lane_and_its_snapshots(tree: SnapshotTree) -> None:
+    side = Side(fast=True)
+    side.unit.store = tree.live
+    side.unit.refresh()
+    writes = [pdu(0x2A, lba, 1, sn=sn, data=bytes((sn,)) * BLOCK) for sn, lba in enumerate(range(6, 12), 1)]
+    side.feed([b"".join(writes)])
+    tree.snapshot("before")
+    writes = [pdu(0x2A, lba, 1, sn=sn, data=bytes((sn,)) * BLOCK) for sn, lba in enumerate(range(7, 10), 7)]
+    side.feed([b"".join(writes)])
+    answer = side.feed([pdu(0x28, 5, 8, sn=10)])
+    assert [part[0] for part in batched(answer[48:], BLOCK)] == [0, 1, 7, 8, 9, 5, 6, 0]
+    assert bytes(tree.open("before").read(7 * BLOCK, 3 * BLOCK)) == b"".join(bytes((n,)) * BLOCK for n in (2, 3, 4))
+    assert side.events == 0
+    tree.revert("before")
+    assert side.feed([pdu(0x28, 7, 1, sn=11)])[48] == 2
+    assert side.events == 0
+
+
+def batched(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def test_a_stack_has_the_lane_while_it_has_no_filter() -> None:
+    side = Side(fast=True)
+    stack = Stack(side.store)
+    side.unit.store = stack
+    side.unit.refresh()
+    side.feed([pdu(0x28, 0, 1, sn=1)])
+    assert side.events == 0
+    stack.insert("error", ErrorFilter)  # and nobody tells the unit
+    failed = side.feed([pdu(0x28, 0, 1, sn=2)])
+    assert (failed[0], failed[3], side.events) == (0x21, 0x02, 1)
+    side.unit.refresh()
+    assert not side.unit.plain
+    stack.remove("error")
+    side.unit.refresh()
+    assert side.feed([pdu(0x28, 1, 1, sn=3)])[:1] == b"\x25"
+    assert side.events == 1
+
+
+def test_what_cannot_be_written_is_read_in_the_lane() -> None:
+    side = Side(fast=True)
+    side.unit = LogicalUnit(ReadonlyFilter(side.store), serial="unit1")
+    assert side.connection.session is not None
+    assert side.connection.session.target is not None
+    side.connection.session.target.device.add_unit(1, side.unit)
+    side.feed([pdu(0x00, 0, 0, sn=1, lun=1, flags=0x81), pdu(0x00, 0, 0, sn=2, lun=1, flags=0x81)])
+    before = side.events
+    assert side.feed([pdu(0x28, 3, 1, sn=3, lun=1)])[48:] == side.store.read(3 * BLOCK, BLOCK)
+    assert side.events == before
+    refused = side.feed([pdu(0x2A, 3, 1, sn=4, lun=1, data=bytes(BLOCK))])
+    assert (refused[0], refused[3], side.events) == (0x21, 0x02, before + 1)

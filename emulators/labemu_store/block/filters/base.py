@@ -6,10 +6,11 @@ A filter overrides what it changes. Which operations a fault strikes is a `Rule`
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from labemu_store.block.api import BlockStore, Buffer, Capabilities, Extent, Operation
+from labemu_store.block.vectored import behind, takes_runs
 
 ALL_OPERATIONS = frozenset(Operation)
 
@@ -108,3 +109,20 @@ class Filter:
     def close(self) -> None:
         """Pass on."""
         self.next.close()
+
+
+class Clear(Filter):
+    """A filter that leaves reads and writes as they are, so that runs of buffers pass it."""
+
+    @property
+    def vectored(self) -> bool:
+        """Whether the store behind takes runs."""
+        return takes_runs(self.next)
+
+    def readv(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """Pass on."""
+        behind(self.next).readv(buffers, offset, length)
+
+    def writev(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
+        """Pass on."""
+        behind(self.next).writev(buffers, offset, length)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 from labemu_store.block.api import Buffer, Capabilities
-from labemu_store.block.filters.base import Filter
+from labemu_store.block.filters.base import Clear
 from labemu_store.errors import StoreError
 
 
-class ReadonlyFilter(Filter):
+class ReadonlyFilter(Clear):
     """Refuses every change with EROFS."""
 
     @property
@@ -24,6 +25,10 @@ class ReadonlyFilter(Filter):
         raise StoreError(errno.EROFS, os.strerror(errno.EROFS))
 
     def write(self, offset: int, data: Buffer) -> None:
+        """Refuse."""
+        self._refuse()
+
+    def writev(self, buffers: Sequence[memoryview], offset: int, length: int) -> None:
         """Refuse."""
         self._refuse()
 

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 
 from labemu_store.block.api import BlockStore
-from labemu_store.block.filters.base import Filter
+from labemu_store.block.filters.base import Clear, Filter
 
 MakeFilter = Callable[[BlockStore], Filter]
 """Makes a filter over the store that it is given, for instance `lambda store: DelayFilter(store, average=0.01)`."""
 
 
-class Stack(Filter):
+class Stack(Clear):
     """A store with named filters over it. An operation under way ends on the way that it began; the next one takes the new way.
 
     Filters that hold data (cow) do not belong here: what they took must not vanish with them.
