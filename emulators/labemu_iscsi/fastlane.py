@@ -3,7 +3,7 @@
 Plain is what nothing special applies to: the next command in sequence, not immediate; READ or WRITE (10) or (16) without FUA and
 protection; all of a write's data in its own PDU; no residual; of a unit with nothing in the way (`LogicalUnit.plain`). What is not
 plain is left where it is, for the general engine to do and to answer, and so is what fails. Both answer with the same bytes: a test
-drives the same streams through both.
+drives the same streams through both. A read of more than one Data-In is a stretch by itself, since its data is most of its cost.
 
 Why it is fast: one look at the unit for a stretch of commands; one `unpack` and one `pack_into` a command, and no object for it;
 neighbouring transfers reach the store in one vectored call; headers and data of all replies lie one after the other in one buffer,
@@ -39,6 +39,9 @@ _CDB_AT: Final = 32
 _CDB16_AT: Final = _CDB_AT + 2
 # RFC 7143 11.4, 11.7: Data-In with status and SCSI Response have the same layout, as far as it is not zero here
 _REPLY = struct.Struct(">II8xIIIII12x").pack_into
+_REPLY_IN_PARTS = struct.Struct(">II8xIIIIIIII").pack_into  # the same, with DataSN or ExpDataSN, offset and residual
+_DATA_IN_PART: Final = 0x25000000  # without status
+_DATA_IN_FINAL: Final = 0x25800000  # without status, the last of a burst
 _DATA_IN: Final = 0x25810000  # final, with status GOOD
 _RESPONSE: Final = 0x21800000  # command completed at target, GOOD
 _READ: Final = 0x01C1  # SCSI command, not immediate; F and R; simple
@@ -170,7 +173,64 @@ class FastLane:
         sender.stat_sn = stat_sn
         session.exp_cmd_sn = exp
         session.commands += exp - first
-        return exp != first
+        return exp != first or (not self._full and self._read_in_parts(session, unit))
+
+    def _read_in_parts(self, session: Session, unit: LogicalUnit) -> bool:
+        """The read that is next, if it is plain but for more data than one Data-In takes; whether it was."""
+        framer, sender, at = self._framer, self._sender, self._framer.position
+        head = BHS_LENGTH + sender.header_digest * DIGEST_LENGTH
+        found = _plain_read(framer, at, head, session, unit)
+        if found is None:
+            return False
+        itt, offset, size = found
+        most, burst = sender.max_data, session.parameters.max_burst
+        if size <= most or (most | burst) & 3:  # parts that need padding are left to the general engine
+            return False
+        parts = _parts(size, most, burst)
+        total = size + len(parts) * (head + sender.data_digest * DIGEST_LENGTH) + head
+        if total > LANE_BUFFER:
+            return False
+        if self._used + total > LANE_BUFFER:
+            self._full = True
+            return False
+        places = []
+        pos = self._used + head
+        for _, length, _ in parts:
+            places.append(self._view[pos : pos + length])
+            pos += length + sender.data_digest * DIGEST_LENGTH + head
+        try:
+            if sender.header_digest:
+                framer.check(at, 0)
+            unit.vectored.readv(places, offset, size)
+        except (OSError, PeerError):
+            return False
+        session.exp_cmd_sn += 1
+        session.commands += 1
+        self._put_parts(session, itt, parts)
+        framer.position = at + head
+        return True
+
+    def _put_parts(self, session: Session, itt: int, parts: list[tuple[int, int, bool]]) -> None:
+        """Headers and digests around the data of a read, which is in its place, and the response (RFC 7143 11.7.3, 11.4)."""
+        sender, out, view, pos = self._sender, self._out, self._view, self._used
+        exp, top = session.exp_cmd_sn, session.max_cmd_sn
+        for number, (offset, length, last) in enumerate(parts):
+            kind = _DATA_IN_FINAL if last else _DATA_IN_PART
+            _REPLY_IN_PARTS(out, pos, kind, length, itt, NO_TAG, 0, exp, top, number, offset, 0)
+            pos = self._end_header(pos) + length
+            if sender.data_digest:
+                out[pos : pos + DIGEST_LENGTH] = digest(view[pos - length : pos])
+                pos += DIGEST_LENGTH
+        _REPLY_IN_PARTS(out, pos, _RESPONSE, 0, itt, 0, sender.next_stat_sn(), exp, top, len(parts), 0, 0)
+        self._used = self._end_header(pos)
+
+    def _end_header(self, pos: int) -> int:
+        """Add the digest to the header at `pos`, where there are digests; where it ends."""
+        end = pos + BHS_LENGTH
+        if not self._sender.header_digest:
+            return end
+        self._out[end : end + DIGEST_LENGTH] = digest(self._view[pos:end])
+        return end + DIGEST_LENGTH
 
     def _writes(self, session: Session) -> bool:  # noqa: C901
         """A stretch of writes of one unit; whether there was one."""
@@ -252,6 +312,44 @@ def _wide(buffer: bytearray, at: int) -> tuple[int, int]:
     """LBA and length of a READ(16) or WRITE(16), as the shorter CDBs have them: one number with group number and control."""
     lba, count, group, control = _CDB16(buffer, at + _CDB16_AT)
     return lba, count << _LENGTH_AT | control | group << 31
+
+
+def _plain_read(framer: Framer, at: int, head: int, session: Session, unit: LogicalUnit) -> tuple[int, int, int] | None:
+    """Tag, offset and bytes of the read at `at`, if it is plain but for its size."""
+    if framer.end - at < head or session.exp_cmd_sn > _FAR:
+        return None
+    kind, lengths, _, itt, size, cmd_sn, opcode, lba, count = _COMMAND(framer.buffer, at)
+    if opcode == _READ16_PLAIN:
+        lba, count = _wide(framer.buffer, at)
+    elif opcode != _READ10_PLAIN:
+        return None
+    offset = lba << unit.shift
+    if (
+        kind | _SIMPLE != _READ
+        or lengths
+        or cmd_sn != session.exp_cmd_sn
+        or count << unit.shift != size << _LENGTH_AT  # as above: also not, if there is a group number or a control byte
+        or size & unit.block_size - 1
+        or not 0 < size <= unit.max_transfer << unit.shift
+        or offset + size > unit.blocks << unit.shift
+        or itt in session.tasks
+    ):
+        return None
+    return itt, offset, size
+
+
+def _parts(size: int, most: int, burst: int) -> list[tuple[int, int, bool]]:
+    """Offset and length of each Data-In, and whether it ends a burst (RFC 7143 13.13)."""
+    parts = []
+    offset, left = 0, burst
+    while offset < size:
+        length = min(most, left, size - offset)
+        left -= length
+        last = not left or offset + length == size
+        parts.append((offset, length, last))
+        left = left or burst
+        offset += length
+    return parts
 
 
 def _plain_unit(session: Session, lun: int) -> LogicalUnit | None:

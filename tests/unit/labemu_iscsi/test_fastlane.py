@@ -244,10 +244,11 @@ def test_commands_that_come_early_are_held_and_answered_in_their_turn() -> None:
     assert len(answers[0]) == 3 * (48 + BLOCK)
 
 
-def test_a_tag_in_use_is_refused() -> None:
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_tag_in_use_is_refused(count: int) -> None:
     sides = [Side(fast=fast) for fast in (False, True)]
     waiting = pdu(0x2A, 0, 4, sn=1)  # its data is solicited
-    again = bytearray(pdu(0x28, 0, 1, sn=2))
+    again = bytearray(pdu(0x28, 0, count, sn=2))
     again[16:20] = waiting[16:20]
     answers = [side.feed([waiting, bytes(again)]) for side in sides]
     assert answers[0] == answers[1]
@@ -261,6 +262,60 @@ def test_more_than_the_buffer_holds_goes_out_in_turns() -> None:
     _, fast = both(pdus, keys=keys)
     assert fast.events == 0
     assert 19 * count * BLOCK > 4 * limits.LANE_BUFFER
+
+
+LIMITS = st.fixed_dictionaries(
+    {
+        "MaxRecvDataSegmentLength": st.sampled_from(["512", "8192", "10000", "65536"]),
+        "MaxBurstLength": st.sampled_from(["512", "12288", "100000", "262144"]),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    choices=st.lists(st.tuples(st.booleans(), st.integers(0, 1600), st.integers(1, 400)), min_size=1, max_size=8),
+    limits_offered=LIMITS,
+    keys=KEYS,
+    cuts=st.lists(st.integers(0, 1 << 10), max_size=4),
+)
+def test_reads_of_several_data_ins_are_answered_alike(
+    choices: list[tuple[bool, int, int]], limits_offered: dict[str, str], keys: dict[str, str], cuts: list[int]
+) -> None:
+    keys = {**limits_offered, **keys}
+    pdus = [
+        pdu(0x88 if wide else 0x28, lba, count, sn=sn, keys=keys) for sn, (wide, lba, count) in enumerate(choices, 1)
+    ]
+    _, fast = both(pdus, keys=keys, cuts=cuts)
+    assert fast.events == 0
+
+
+def test_parts_that_need_padding_are_left_to_the_general_engine() -> None:
+    for keys in ({"MaxRecvDataSegmentLength": "1022"}, {"MaxRecvDataSegmentLength": "512", "MaxBurstLength": "1001"}):
+        _, fast = both([pdu(0x28, 0, 4, sn=1, keys=keys)], keys=keys)
+        assert fast.events == 1
+
+
+def test_a_read_of_more_than_the_buffer_is_left_to_the_general_engine() -> None:
+    keys = {"MaxRecvDataSegmentLength": "65536"}
+    count = limits.LANE_BUFFER // BLOCK
+    _, fast = both([pdu(0x28, 0, count, sn=1), pdu(0x28, 0, count - 8, sn=2)], keys=keys, cuts=[48])
+    assert fast.events == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["fua", "group", "control", "out of range", "underflow", "immediate", "ahs", "no lun", "half a block"]
+)
+def test_a_long_read_that_is_not_plain_is_answered_alike(name: str) -> None:
+    keys = {"MaxRecvDataSegmentLength": "1024"}
+    changes = {
+        "out of range": {"lba": SIZE // BLOCK - 1},
+        "underflow": {"expected": 8192},
+        "half a block": {"control": 4, "expected": 8 * BLOCK + 8},
+    }.get(name, {})
+    fields: dict[str, Any] = {"opcode": 0x28, "lba": 3, **ODD.get(name, {}), "count": 8, **changes}
+    _, fast = both([pdu(**fields, sn=1, keys=keys)], keys=keys)
+    assert fast.events == 1
 
 
 def test_random_reads_and_long_runs_are_read_in_their_places() -> None:
