@@ -111,8 +111,13 @@ class Targets:
         return f"iscsi://{SERVER_ADDRESS}:{PORTS[side]}/{NAMES[side]}/{lun}"
 
     def cpu(self, side: str) -> float:
-        """Seconds of CPU that a target has used, all its threads together (clock_getcpuclockid(3))."""
-        return time.clock_gettime((~self._processes[side].pid << 3) | _CLOCK_SCHED)
+        """Seconds of CPU that a target has used, all its threads together."""
+        return process_cpu(self._processes[side].pid)
+
+
+def process_cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used, all its threads together (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | _CLOCK_SCHED)
 
 
 @contextmanager
