@@ -1,4 +1,4 @@
-"""The stores of iSCSI volumes: the plain file, its fast lane included, until a volume has layers; then its tree of them."""
+"""The stores of iSCSI volumes: the plain file until a volume has layers; then its tree of them. Both keep the target's fast lane."""
 
 from __future__ import annotations
 

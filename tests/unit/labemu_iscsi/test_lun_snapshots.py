@@ -28,6 +28,7 @@ async def test_a_disk_its_snapshot_and_its_clone_are_luns_and_a_revert_is_told(t
     disk.resize(2 << 20)
     assert [bytes(unit.store.read(0, 6)) for unit in (disk, snapshot, clone)] == [b"after!", b"before", b"before"]
     assert [unit.read_only for unit in (disk, snapshot, clone)] == [False, True, False]
+    assert all(unit.plain for unit in (disk, snapshot, clone))  # the fast lane is theirs as well
     told = Mock()
     disk.attentions.establish_for_others = told  # type: ignore[method-assign]
     await revert_lun(server, TARGET, 0, tree, "one")

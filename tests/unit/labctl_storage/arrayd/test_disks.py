@@ -47,6 +47,7 @@ def test_a_disk_with_layers_grows_and_its_snapshot_does_not(layered: Path) -> No
     assert layered.stat().st_size == MIB
     store = disks.open_disk(layered, 2 * MIB)
     assert isinstance(store, disks.TreeDisk)
+    assert store.vectored
     assert (store.size, store.tree.open("one").size) == (2 * MIB, MIB)
     assert bytes(store.read(0, 6)) == b"after!"
     store.close()
