@@ -23,5 +23,8 @@ CORE: dict[str, Entry] = {
     "schema": Entry(help="Print the JSON Schema of topologies, for editors.", app="labctl.cli.schema:app"),
     "init": Entry(help="Write a topology to begin with.", app="labctl.cli.init:app"),
     "plugin": Entry(help="List plugins, check them, make a new one.", app="labctl.cli.plugin:app", group=True),
+    "trace": Entry(
+        help="See every storage command on the wire, and whose it is.", app="labctl.cli.trace.main:app", group=True
+    ),
     "doctor": Entry(help="Look at what this machine has and lacks for labs.", app="labctl.cli.doctor:app"),
 }

@@ -50,11 +50,15 @@ class LazyCommand(typer.core.TyperCommand):
         super().__init__(name, help=entry.help, rich_markup_mode=PLAIN)
         self._entry = entry
 
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Hand over to the real command."""
+    def real(self) -> Any:
+        """Import the command that this stands for."""
         command = load(self._entry)
         command.name = self.name
-        return command.make_context(info_name, args, parent=parent, **extra)
+        return command
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Hand over to the real command."""
+        return self.real().make_context(info_name, args, parent=parent, **extra)
 
 
 class LazyGroup(typer.core.TyperGroup):

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer.main
 
-from labctl.cli.lazy import Entry, load
+from labctl.cli.lazy import Entry, LazyCommand, load
 from labctl.cli.main import all_entries, app
 
 WIDTH = 100
@@ -35,6 +35,8 @@ def render(entries: Mapping[str, Entry]) -> str:
 
 
 def _with_subcommands(path: str, command: Any) -> Iterator[str]:
+    if isinstance(command, LazyCommand):
+        command = command.real()
     yield _section(path, command)
     context = _context(path, command)
     for name in command.list_commands(context) if hasattr(command, "list_commands") else ():

@@ -1,0 +1,1 @@
+"""`labctl trace`: parse, call, render."""

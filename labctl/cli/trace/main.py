@@ -1,0 +1,27 @@
+"""The table of `labctl trace`'s commands; each is imported when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import typer
+
+from labctl.cli.lazy import PLAIN, Entry, LazyGroup
+
+ENTRIES: dict[str, Entry] = {}
+
+
+class Trace(LazyGroup):
+    """The commands of `labctl trace`."""
+
+    def entries(self) -> Mapping[str, Entry]:
+        """The table above."""
+        return ENTRIES
+
+
+app = typer.Typer(cls=Trace, no_args_is_help=True, rich_markup_mode=PLAIN, add_completion=False)
+
+
+@app.callback()
+def trace() -> None:
+    """See every storage command on the wire, and whose it is."""
