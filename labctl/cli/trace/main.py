@@ -8,7 +8,10 @@ import typer
 
 from labctl.cli.lazy import PLAIN, Entry, LazyGroup
 
-ENTRIES: dict[str, Entry] = {}
+ENTRIES: dict[str, Entry] = {
+    "record": Entry(help="Record a lab's links into one pcapng file.", app="labctl.cli.trace.record:app"),
+    "wireshark": Entry(help="Show a lab's links in Wireshark while it runs.", app="labctl.cli.trace.wireshark:app"),
+}
 
 
 class Trace(LazyGroup):

@@ -30,6 +30,10 @@ class LabUnderTest:
     home: Path
 
     @property
+    def command(self) -> list[str]:
+        return LABCTL
+
+    @property
     def environment(self) -> dict[str, str]:
         return {**os.environ, "LABCTL_HOME": str(self.home), leaks.TOKEN_VARIABLE: self.name}
 

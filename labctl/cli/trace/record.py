@@ -1,0 +1,84 @@
+"""`labctl trace record`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from labctl.cli import options
+from labctl.cli.output import note, print_json
+from labctl.cli.target import lab_client
+from labctl.cli.trace import links
+from labctl.errors import UsageError
+from labctl.model.quantity import format_bytes, parse_bytes
+from labctl.trace.capture.output import STDOUT, Output
+from labctl.trace.capture.recorder import Recorder, Totals
+
+app = typer.Typer(add_completion=False)
+
+EPILOG = """Examples:
+
+  labctl trace record -o day.pcapng                        all storage traffic, until ctrl-c
+
+  labctl trace record -o ring.pcapng --size 100MiB --files 5   the last 500 MiB
+
+  labctl trace record -o - | tshark -r -                   into another program
+
+  ssh lab labctl trace record -o - | wireshark -k -i -     on a machine without a screen
+"""
+
+
+@app.command(epilog=EPILOG)
+def record(
+    output: Annotated[str, typer.Option("--output", "-o", help="The pcapng file; - is standard output.")],
+    network: links.Network = None,
+    host: links.Host = None,
+    duration: Annotated[float | None, typer.Option("--duration", help="Stop after so many seconds.", min=0.1)] = None,
+    size: Annotated[str | None, typer.Option("--size", help="Begin the next file at this size, e.g. 100MiB.")] = None,
+    files: Annotated[int | None, typer.Option("--files", help="Keep only so many of the last files.", min=1)] = None,
+    snaplen: Annotated[
+        int, typer.Option("--snaplen", help="Bytes kept of each packet; 0 for all. Cut packets hide commands.", min=0)
+    ] = 0,
+    buffer: links.Buffer = links.BUFFER,
+    lab: options.Lab = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Record the lab's links into one pcapng file, with the lab's events and the names of hosts, VMs and disks in it."""
+    if json and output == STDOUT:
+        raise UsageError("--json and -o - both want standard output", hint="write to a file with -o FILE")
+    client = lab_client(lab, home)
+    places = links.choose(client.get("/v1/status")["resources"], network or [], host or [])
+    found = links.links_of(places)
+    full = None if size is None else _size(size)
+    follower = links.Follower(client)
+    with links.until_told_to_stop() as stopped, links.open_links(client, places, megabytes=buffer) as merge:
+        file = Output(output, found, size=full, keep=files)
+        follower.start()
+        note(f"recording {', '.join(link.name for link in found)}; ctrl-c stops")
+        try:
+            recorder = Recorder(merge, found, file, notes=follower.notes, snaplen=snaplen)
+            totals = recorder.run(stopped=stopped, duration=duration)
+        finally:
+            file.close()
+    if json:
+        print_json({"files": file.files, **vars(totals)})
+    else:
+        _tell(totals, file.files)
+    if follower.lost is not None:
+        note(f"warning: the lab's events are missing from some time on: {follower.lost.message}")
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise UsageError(f"--size: {error}", hint="for example --size 100MiB") from error
+
+
+def _tell(totals: Totals, files: list[str]) -> None:
+    where = f" in {', '.join(files)}" if files else ""
+    note(f"{totals.packets} packets, {format_bytes(totals.bytes)} in {totals.seconds:.1f} s{where}")
+    for name, lost in totals.drops.items():
+        note(f"warning: {lost} packets of {name} found no room; try a larger --buffer, or a faster disk")

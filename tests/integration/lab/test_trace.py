@@ -1,0 +1,167 @@
+"""`labctl trace` on the traffic of a running lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from labctl.testing.waiting import wait_for
+
+pytestmark = [
+    pytest.mark.needs("root", "qemu", "qemu-iscsi", "qemu-nfs", "tun", "tshark"),
+    pytest.mark.xdist_group("lab"),
+    pytest.mark.timeout(600),
+]
+
+DEADLINE = 60.0
+READ = ("sh", "-c", "echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vda of=/dev/null bs=64k count=64")
+WRITE = ("sh", "-c", "dd if=/dev/zero of=/root/traced bs=64k count=16; sync; rm /root/traced")
+
+
+class Recording:
+    """`labctl trace record` in the background, until it is told to stop as by ctrl-c."""
+
+    def __init__(self, lab, path: Path, *options: str) -> None:  # type: ignore[no-untyped-def]
+        self.path = path
+        words = [*lab.command, "trace", "record", "--lab", lab.name, "-o", str(path), *options]
+        self.process = subprocess.Popen(words, env=lab.environment, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.began = self.process.stderr.readline()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.stderr is not None
+        _, self.said = self.process.communicate(timeout=DEADLINE)
+        assert self.process.returncode == 0, self.said
+
+    def shows(self, text: bytes) -> None:
+        wait_for(lambda: text in self.path.read_bytes(), timeout=DEADLINE)
+
+
+def tshark(path: Path, *options: str) -> list[str]:
+    """A line for each frame that fits, as Wireshark's own decoder sees it; it must find no fault with the file."""
+    done = subprocess.run(["tshark", "-r", str(path), *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def annotations(path: Path, kind: str) -> list[dict[str, object]]:
+    data, found, at = path.read_bytes(), [], 0
+    while (at := data.find(b'{"labctl":1,', at)) >= 0:
+        entry, _ = json.JSONDecoder().raw_decode(data[at : at + 65536].decode(errors="replace"))
+        if entry["kind"] == kind:
+            found.append(entry["data"])
+        at += 1
+    return found
+
+
+def test_a_recording_has_both_hosts_links_the_names_and_the_faults(quickstart, tmp_path: Path) -> None:
+    path = tmp_path / "lab.pcapng"
+    lab = ("--lab", quickstart.name)
+    with Recording(quickstart, path) as recording:
+        assert recording.began == "recording esx1/vmk1, esx2/vmk1; ctrl-c stops\n"
+        quickstart.run("exec", *lab, "web1", "--", *READ)
+        quickstart.run("fault", "add", "shared", *lab, "--latency", "1ms")
+        quickstart.run("exec", *lab, "db1", "--", *WRITE)
+        quickstart.run("fault", "clear", "--all", *lab)
+        recording.shows(b"fault.cleared")
+        quickstart.run("exec", *lab, "web1", "--", *READ)
+    assert " packets, " in recording.said
+    assert "warning" not in recording.said
+    reads = tshark(
+        path,
+        "-Y",
+        "scsi_sbc.opcode == 0x28 && tcp.dstport == 3260",
+        "-T",
+        "fields",
+        "-e",
+        "frame.interface_name",
+        "-e",
+        "ip.src",
+    )
+    esx1 = quickstart.status()["host.esx1"]["addresses"]["storage"]
+    assert set(reads) == {f"esx1/vmk1\t{esx1}"}
+    writes = tshark(
+        path, "-Y", "nfs.procedure_v3 == 7 && rpc.msgtyp == 0", "-T", "fields", "-e", "frame.interface_name"
+    )
+    assert set(writes) == {"esx2/vmk1"}
+    comments = tshark(path, "-Y", 'frame.comment contains "fault:"', "-T", "fields", "-e", "frame.comment")
+    assert "latency 1 ms on shared" in "\n".join(comments)
+    names = annotations(path, "names")[0]
+    assert [volume["vm"] for _, _, volume in names["luns"]] == ["web1"]  # type: ignore[attr-defined,index]
+    assert names["hosts"][esx1] == "esx1"  # type: ignore[index]
+
+
+def test_a_ring_of_files_keeps_the_last(quickstart, tmp_path: Path) -> None:
+    with Recording(quickstart, tmp_path / "ring.pcapng", "--size", "128KiB", "--files", "2") as recording:
+        while not (tmp_path / "ring-00004.pcapng").exists():
+            quickstart.run("exec", "--lab", quickstart.name, "web1", "--", *READ)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2
+    for path in files:
+        assert annotations(path, "names")
+        tshark(path)
+    assert str(files[0]) in recording.said
+
+
+def test_an_array_can_be_looked_at_and_a_recording_can_be_piped(quickstart) -> None:
+    words = [*quickstart.command, "trace", "record", "--lab", quickstart.name, "--host", "san1", "-o", "-"]
+    environment = quickstart.environment
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as piped:
+        assert piped.stderr is not None
+        assert piped.stderr.readline() == b"recording san1/stor0; ctrl-c stops\n"
+        with subprocess.Popen(["tshark", "-r", "-"], stdin=piped.stdout, stdout=subprocess.PIPE, text=True) as shown:
+            quickstart.run("exec", "--lab", quickstart.name, "web1", "--", *READ)
+            piped.send_signal(signal.SIGINT)
+            output, _ = shown.communicate(timeout=DEADLINE)
+        assert piped.wait(DEADLINE) == 0
+    assert "SCSI" in output
+
+
+def test_wireshark_gets_the_live_packets_and_its_end_ends_the_capture(quickstart, tmp_path: Path) -> None:
+    """Wireshark itself needs a screen; what stands in for it is tshark, which takes the same words but -k."""
+    seen = tmp_path / "seen"
+    program = tmp_path / "wireshark"
+    program.write_text(f"#!/bin/sh\necho $@ > {seen}.words\nexec tshark -i - -c 20 -w {seen}.pcapng\n")
+    program.chmod(0o755)
+    environment = {**quickstart.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = [*quickstart.command, "trace", "wireshark", "--lab", quickstart.name]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as shown:
+        deadline = time.monotonic() + DEADLINE
+        while shown.poll() is None and time.monotonic() < deadline:
+            quickstart.run("exec", "--lab", quickstart.name, "web1", "--", *READ)
+        assert shown.wait(1) == 0
+    assert Path(f"{seen}.words").read_text() == "-k -i -\n"
+    assert len(tshark(Path(f"{seen}.pcapng"), "-Y", "ip")) == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--network", "storag", "-o", "x"), 'error: no network "storag" has links to capture\nhint: did you mean "storage"?\n'),
+        (("--size", "?", "-o", "x"), 'error: --size: "?" is not a size (write "512MiB" or "2GiB")\nhint: for example --size 100MiB\n'),
+        (("-o", "-", "--json"), "error: --json and -o - both want standard output\nhint: write to a file with -o FILE\n"),
+        (("-o", "-", "--size", "1MiB"), "error: standard output is one file\nhint: leave --size out, or write to a file with -o FILE\n"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_recorded_is_refused(quickstart, options: tuple[str, ...], said: str) -> None:
+    done = quickstart.run("trace", "record", "--lab", quickstart.name, *options, check=False)
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_a_program_that_is_not_there_is_named(quickstart) -> None:
+    done = quickstart.run("trace", "wireshark", "--lab", quickstart.name, "--program", "wireshard", check=False)
+    assert (done.returncode, done.stderr) == (
+        4,
+        'error: no program "wireshard" on PATH\nhint: install it (`sudo apt install wireshard`), or record a file: '
+        "`labctl trace record -o FILE.pcapng`\n",
+    )
