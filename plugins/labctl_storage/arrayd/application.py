@@ -81,7 +81,10 @@ class ArrayApplication:
 
     async def _list_datastores(self, request: Request) -> Response:
         return JSONResponse(
-            {name: self._services.datastore_properties(record) for name, record in self._registry.datastores.items()}
+            {
+                name: self._services.datastore_properties(record, self._registry.volumes(name))
+                for name, record in self._registry.datastores.items()
+            }
         )
 
     async def _list_volumes(self, request: Request) -> Response:
@@ -114,7 +117,7 @@ class ArrayApplication:
         async with self._lock:
             await self._services.serve(record)
             self._registry.put_datastore(record)
-        return JSONResponse(self._services.datastore_properties(record))
+        return JSONResponse(self._services.datastore_properties(record, self._registry.volumes(record.name)))
 
     async def _delete_datastore(self, request: Request) -> Response:
         name = request.path_params["name"]

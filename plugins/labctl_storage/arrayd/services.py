@@ -7,6 +7,7 @@ What takes time (copying an image, opening files) runs in a thread, so that the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -140,10 +141,16 @@ class ArrayServices:
         await asyncio.to_thread(content.remove, file)
         await asyncio.to_thread(FileStateStore.beside(file).path.unlink, missing_ok=True)
 
-    def datastore_properties(self, datastore: DatastoreRecord) -> JsonObject:
-        """Protocol, capacity and what is used of it, in bytes."""
+    def datastore_properties(self, datastore: DatastoreRecord, volumes: Sequence[VolumeRecord]) -> JsonObject:
+        """Protocol, capacity, what is used of it, and what its volumes may come to use, in bytes."""
         used = sum(disks.allocated(file) for file in self._folder(datastore).glob("*") if file.is_file())
-        return {"protocol": datastore.protocol, "capacity": datastore.size, "used": used, "where": datastore.where}
+        return {
+            "protocol": datastore.protocol,
+            "capacity": datastore.size,
+            "used": used,
+            "provisioned": sum(volume.size for volume in volumes),
+            "where": datastore.where,
+        }
 
     def volume_properties(self, datastore: DatastoreRecord, volume: VolumeRecord) -> JsonObject:
         """Size and what is used of it, in bytes."""

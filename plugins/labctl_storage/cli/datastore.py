@@ -26,7 +26,7 @@ def list_datastores(lab: options.Lab = None, home: options.Home = None, as_json:
         print_json({"datastores": rows})
         return
     print_table(
-        ("datastore", "protocol", "array", "capacity", "used", "state"),
+        ("datastore", "protocol", "array", "capacity", "used", "provisioned", "state"),
         [
             (
                 row["name"],
@@ -34,6 +34,7 @@ def list_datastores(lab: options.Lab = None, home: options.Home = None, as_json:
                 str(row["properties"]["array"]),
                 format_bytes(int(row["properties"]["capacity"])),
                 format_bytes(int(row["properties"].get("used", 0))),
+                format_bytes(int(row["properties"].get("provisioned", 0))),
                 row["state"],
             )
             for row in rows
