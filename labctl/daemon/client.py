@@ -45,9 +45,18 @@ class DaemonClient:
         """A POST's answer."""
         return self.call("POST", path, body or {}, timeout=timeout)
 
-    def action(self, kind: str, name: str, action: str, arguments: JsonObject | None = None) -> Any:
+    def action(
+        self,
+        kind: str,
+        name: str,
+        action: str,
+        arguments: JsonObject | None = None,
+        *,
+        timeout: float = CALL_TIMEOUT,
+    ) -> Any:
         """Do an action of a resource's kind (`vm`, `web1`, `stop`) and return its result."""
-        return self.post(f"/v1/resources/{quote(kind)}/{quote(name)}/actions/{quote(action)}", arguments)
+        path = f"/v1/resources/{quote(kind)}/{quote(name)}/actions/{quote(action)}"
+        return self.post(path, arguments, timeout=timeout)
 
     def call(self, method: str, path: str, body: Json = None, *, timeout: float = CALL_TIMEOUT) -> Any:
         """One request, JSON in and out.

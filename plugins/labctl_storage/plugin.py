@@ -32,9 +32,10 @@ def labctl_unit_handlers() -> Iterable[UnitHandler]:
 
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
-    """The groups `datastore` and `fault`."""
+    """The groups `datastore`, `volume` and `fault`."""
     return (
         CommandGroup(name="datastore", help="List datastores.", app="labctl_storage.cli.datastore:app"),
+        CommandGroup(name="volume", help="Snapshot and clone disks.", app="labctl_storage.cli.volume:app"),
         CommandGroup(name="fault", help="Break storage on purpose.", app="labctl_storage.cli.fault:app"),
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Final
 
 from labemu_scsi.command import Deferred, Response, Status
@@ -27,6 +29,8 @@ class WorkExecutor:
         self._loop = loop
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="labemu-iscsi")
         self._running: set[asyncio.Future[Response]] = set()
+        self._holders = 0
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def __call__(self, deferred: Deferred, work: Callable[[], Response], done: Callable[[Response], None]) -> None:
         """See labemu_iscsi.service.Executor."""
@@ -43,6 +47,9 @@ class WorkExecutor:
         if not deferred.blocking:
             done(work())
             return
+        if self._holders:
+            self._waiting.append(lambda: self._start(deferred._replace(gate=None), work, done))
+            return
         future = self._loop.run_in_executor(self._pool, work)
         self._running.add(future)
         future.add_done_callback(functools.partial(self._finish, done))
@@ -57,6 +64,18 @@ class WorkExecutor:
             done(Response(Status.TASK_ABORTED))
             return
         done(future.result())
+
+    @asynccontextmanager
+    async def idle(self) -> AsyncIterator[None]:
+        """Nothing is on a thread; what comes meanwhile waits its turn."""
+        self._holders += 1
+        try:
+            await self.drain()
+            yield
+        finally:
+            self._holders -= 1
+            while self._waiting and not self._holders:
+                self._waiting.popleft()()
 
     async def drain(self) -> None:
         """Wait until nothing is on a thread."""

@@ -12,7 +12,8 @@ import re
 import secrets
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -340,6 +341,24 @@ class IscsiServer:
             KeyError: no such target or LUN.
         """
         self._node.targets[target].device.units[number].resize(size)
+
+    async def exchange_store(self, target: str, number: int, exchange: Callable[[BlockStore], BlockStore]) -> None:
+        """Put another store under a disk that initiators use, between two commands. It holds the same blocks: nobody is told.
+
+        Args:
+            target: the target's name.
+            number: the LUN.
+            exchange: gets the store and returns the one that takes its place; must not block.
+
+        Raises:
+            KeyError: no such target or LUN.
+        """
+        unit = self._node.targets[target].device.units[number]
+        async with AsyncExitStack() as stack:
+            if self._executor is not None:
+                await stack.enter_async_context(self._executor.idle())
+            unit.store = exchange(unit.store)
+            unit.refresh()
 
     def sessions(self) -> list[SessionInfo]:
         """Who is logged in."""

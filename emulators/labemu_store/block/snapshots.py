@@ -19,6 +19,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,27 @@ _COPY: Final = 1 << 20
 def folder_of(path: Path) -> Path:
     """Where a disk's layers are kept; missing as long as it has no snapshot."""
     return path.with_name(path.name + ".layers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A snapshot or a linked clone, for lists.
+
+    Args:
+        name: its name.
+        parent: the snapshot that it was made upon, or "" for none: what came before all that are kept.
+        created: when, in seconds since 1970, as its maker said.
+        writable: whether it is a clone.
+        current: whether the disk itself goes on from here.
+        allocated: bytes that its own layer takes: what was written from its parent up to it.
+    """
+
+    name: str
+    parent: str
+    created: float
+    writable: bool
+    current: bool
+    allocated: int
 
 
 class SnapshotTree:
@@ -110,6 +132,32 @@ class SnapshotTree:
         with self._lock:
             return {name: self._writable(name) for name in self._tree["heads"] if name != LIVE}
 
+    def listing(self) -> list[Head]:
+        """Snapshots and clones, parents first."""
+        with self._lock:
+            layers, heads = self._tree["layers"], self._tree["heads"]
+            shown = {layer: name for name, layer in heads.items() if name != LIVE and not self._writable(name)}
+
+            def parent(layer: str) -> str:
+                above = layers[layer]
+                while above is not None and above not in shown:
+                    above = layers[above]
+                return "" if above is None else shown[above]
+
+            current = parent(heads[LIVE])
+            return [
+                Head(
+                    name=name,
+                    parent=parent(layer),
+                    created=float(self._tree.get("created", {}).get(name, 0.0)),
+                    writable=self._writable(name),
+                    current=name == current,
+                    allocated=self._layers[layer].allocated(),
+                )
+                for name, layer in sorted(heads.items(), key=lambda item: int(item[1]))
+                if name != LIVE
+            ]
+
     def open(self, name: str) -> BlockStore:
         """The store of a snapshot (read-only) or clone. The tree closes it.
 
@@ -119,8 +167,13 @@ class SnapshotTree:
         with self._lock:
             return self._head(name)
 
-    def snapshot(self, name: str, *, of: str = LIVE) -> None:
+    def snapshot(self, name: str, *, of: str = LIVE, created: float = 0.0) -> None:
         """Keep what the disk (or a clone) holds now; it takes as long as a flush.
+
+        Args:
+            name: what to call it.
+            of: the disk, or a clone.
+            created: seconds since 1970, for lists.
 
         Raises:
             StoreConfigError: the name is taken, or `of` is none that is written.
@@ -134,6 +187,7 @@ class SnapshotTree:
             with head.held():
                 self._layers[frozen].flush()
                 layer = self._make(frozen)
+                self._tree.setdefault("created", {})[name] = created
                 self._commit(heads={of: layer, name: frozen})
                 head.next = self._layers[layer]
 
@@ -161,16 +215,20 @@ class SnapshotTree:
             source = self._head(snapshot)
         draft = path.with_name(f".{path.name}.draft")
         draft.unlink(missing_ok=True)
-        if layer == "0" and reflink(self._path, draft):
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            target = FileBlockStore.open(draft, size=source.size)
-            try:
-                copy_data(source, target)
-            finally:
-                target.close()
-        draft.replace(path)
+        try:
+            if layer == "0" and reflink(self._path, draft):
+                with draft.open("rb") as file:
+                    os.fsync(file.fileno())
+            else:
+                target = FileBlockStore.open(draft, size=source.size)
+                try:
+                    copy_data(source, target)
+                finally:
+                    target.close()
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
         overlay.sync_folder(path.parent)
 
     def revert(self, snapshot: str, *, of: str = LIVE) -> None:
@@ -196,10 +254,39 @@ class SnapshotTree:
             self._heads.pop(name, None)
             self._collect()
 
-    def allocated(self) -> int:
-        """Bytes that the disk takes with all its snapshots and clones."""
+    def tidy(self) -> None:
+        """Merge what a deletion that was interrupted left apart; the disk goes on being written meanwhile."""
         with self._lock:
-            return sum(store.allocated() for store in self._layers.values())
+            self._collect()
+
+    @property
+    def flat(self) -> bool:
+        """Whether the file alone holds everything: no snapshot is left, and no layer."""
+        with self._lock:
+            return len(self._layers) == 1 and list(self._tree["heads"]) == [LIVE]
+
+    def dissolve(self) -> BlockStore:
+        """Remove the folder of a flat tree and hand its file's store back; the tree is closed.
+
+        Raises:
+            StoreConfigError: it has snapshots.
+        """
+        with self._lock:
+            if not self.flat:
+                raise StoreConfigError(f"{self._path.name} has snapshots", hint="delete them first")
+            with suppress(FileNotFoundError):
+                (self._folder / "tree.json").unlink()
+                self._folder.rmdir()
+                overlay.sync_folder(self._folder.parent)
+            return self._layers.pop("0")
+
+    def allocated(self) -> int:
+        """Bytes that the disk takes with all its snapshots and clones; does not wait for what is under way."""
+        total = 0
+        for store in list(self._layers.values()):
+            with suppress(OSError):  # merged and closed at this moment
+                total += store.allocated()
+        return total
 
     def close(self) -> None:
         """Flush and close every layer, children first."""
@@ -242,6 +329,7 @@ class SnapshotTree:
         for name, layer in (heads or {}).items():
             if layer is None:
                 self._tree["heads"].pop(name)
+                self._tree.get("created", {}).pop(name, None)
             else:
                 self._tree["heads"][name] = layer
         self._folder.mkdir(mode=0o700, exist_ok=True)

@@ -6,6 +6,7 @@ DELETE /v1/datastores/{name}                stop serving it; its volumes' data s
 GET    /v1/volumes                          datastore/name → properties
 PUT    /v1/datastores/{name}/volumes/{vol}  make a disk (an existing one keeps its content)
 DELETE /v1/datastores/{name}/volumes/{vol}  ?keep=true keeps its data
+…      /v1/datastores/{name}/volumes/{vol}/snapshots and /clone: see labctl_storage.arrayd.snapshot_routes
 GET    /v1/sessions                         who is connected
 GET    /v1/faults                           what is set, with hits
 POST   /v1/faults                           set one (a FaultOrder)
@@ -15,6 +16,7 @@ DELETE /v1/faults                           clear all; /v1/faults/{id} clears on
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,13 +25,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from labctl.agent.application import Publisher
-from labctl.errors import LabError, NotRunningError, UsageError
+from labctl.errors import ConflictError, LabError, NotRunningError, UsageError
 from labctl_storage.arrayd.faults import ArrayFaults, FaultOrder
 from labctl_storage.arrayd.registry import DatastoreRecord, Registry, VolumeRecord
 from labctl_storage.arrayd.services import ArrayConfig, ArrayServices
+from labctl_storage.arrayd.snapshot_routes import VOLUME, SnapshotRoutes
 
 if TYPE_CHECKING:
     from labctl.agent.config import AgentConfig
+
+log = logging.getLogger(__name__)
 
 
 class ArrayApplication:
@@ -46,36 +51,58 @@ class ArrayApplication:
         self._services = ArrayServices(ArrayConfig.model_validate(config.config), config.directory, config.lab)
         self._faults = ArrayFaults(config.node, self._registry, self._services.faults(), publish)
         self._lock = asyncio.Lock()  # one change of the configuration at a time
+        self._snapshots = SnapshotRoutes(self._registry, self._services, self._faults, self._lock, publish)
+        self._settling: asyncio.Task[None] | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
         """The routes listed above."""
         datastore = "/v1/datastores/{name}"
-        volume = datastore + "/volumes/{volume}"
         return [
             Route("/v1/datastores", self._list_datastores),
             Route(datastore, self._put_datastore, methods=["PUT"]),
             Route(datastore, self._delete_datastore, methods=["DELETE"]),
             Route("/v1/volumes", self._list_volumes),
-            Route(volume, self._put_volume, methods=["PUT"]),
-            Route(volume, self._delete_volume, methods=["DELETE"]),
+            Route(VOLUME, self._put_volume, methods=["PUT"]),
+            Route(VOLUME, self._delete_volume, methods=["DELETE"]),
             Route("/v1/sessions", self._list_sessions),
             Route("/v1/faults", self._list_faults),
             Route("/v1/faults", self._add_fault, methods=["POST"]),
             Route("/v1/faults", self._clear_faults, methods=["DELETE"]),
             Route("/v1/faults/{id}", self._clear_faults, methods=["DELETE"]),
+            *self._snapshots.routes(),
         ]
 
     async def start(self) -> None:
         """Serve again what was served before, and only then listen: an initiator that comes back must find its LUNs."""
+        await self._restore()
+        await self._services.start()
+        self._settling = asyncio.create_task(self._settle())
+
+    async def _restore(self) -> None:
         for datastore in self._registry.datastores.values():
+            await self._services.remove_drafts(datastore)
             await self._services.serve(datastore)
             for volume in self._registry.volumes(datastore.name):
-                await self._services.attach(datastore, volume)
+                if volume.clone_of is not None:
+                    await self._snapshots.restore(datastore, volume)
+                else:
+                    await self._services.attach(datastore, volume)
         self._faults.restore()
-        await self._services.start()
+
+    async def _settle(self) -> None:
+        """End what a kill interrupted, while the volumes are used."""
+        async with self._lock:
+            for datastore in self._registry.datastores.values():
+                for volume in self._registry.volumes(datastore.name):
+                    try:
+                        await self._services.settle(datastore, volume)
+                    except LabError as error:  # the volume serves on as it is; the next start tries again
+                        log.warning("%s (%s)", error, error.hint)
 
     async def stop(self) -> None:
         """Flush and close every store."""
+        if self._settling is not None:
+            await self._settling
         self._faults.save()
         await self._services.stop()
 
@@ -125,7 +152,10 @@ class ArrayApplication:
             record = self._registry.datastores.get(name)
             if record is not None:
                 for volume in self._registry.volumes(name):
-                    await self._services.detach(record, volume)
+                    if volume.clone_of is not None:
+                        await self._snapshots.remove_clone(record, volume)
+                    else:
+                        await self._services.detach(record, volume)
                 self._faults.forget(name)
                 await self._services.withdraw(record)
                 self._registry.drop_datastore(name)
@@ -141,6 +171,7 @@ class ArrayApplication:
                     f"disk {record.name} cannot shrink from {present.size} to {record.size} bytes",
                     hint="make another disk and copy what is needed",
                 )
+            _check_free(record, self._registry.volumes(datastore.name))
             await self._services.make(datastore, record)
             await self._services.attach(datastore, record)
             self._registry.put_volume(record)
@@ -169,3 +200,13 @@ class ArrayApplication:
         if record is None:
             raise NotRunningError(f"this array has no datastore {name}", hint="labctl up configures it")
         return record
+
+
+def _check_free(record: VolumeRecord, volumes: Sequence[VolumeRecord]) -> None:
+    """A clone that users made keeps its name and LUN until they delete it. Raises ConflictError."""
+    for clone in volumes:
+        if clone.clone_of is not None and (clone.name == record.name or clone.lun == record.lun):
+            raise ConflictError(
+                f"{record.datastore}/{clone.name}, a clone of {clone.clone_of}, has the name or LUN of disk {record.name}",
+                hint=f"delete it: labctl volume delete {record.datastore}/{clone.name}",
+            )

@@ -77,6 +77,12 @@ def remove(path: Path) -> None:
     _draft_path(path).unlink(missing_ok=True)
 
 
+def remove_drafts(folder: Path) -> None:
+    """Remove what attempts to make volumes left when they were interrupted. None may be under way."""
+    for draft in folder.glob(f".*{_DRAFT}"):
+        draft.unlink(missing_ok=True)
+
+
 def _remove_layers(path: Path) -> None:
     with suppress(FileNotFoundError):
         shutil.rmtree(folder_of(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from labemu_store.block.api import BlockStore
@@ -47,6 +48,15 @@ def open_disk(path: Path, size: int) -> BlockStore:
 def allocated(path: Path) -> int:
     """Bytes that a volume takes with all its layers; 0 where it is gone."""
     return sum(_blocks(file) for file in (path, *folder_of(path).glob("*")))
+
+
+def count_snapshots(path: Path) -> int:
+    """How many snapshots a volume has."""
+    try:
+        tree = json.loads((folder_of(path) / "tree.json").read_bytes())
+    except FileNotFoundError:
+        return 0
+    return len([name for name in tree["heads"] if name[:1].isalnum()])
 
 
 def _blocks(file: Path) -> int:

@@ -23,7 +23,10 @@ class DatastoreRecord(BaseModel):
 
 
 class VolumeRecord(BaseModel):
-    """A disk on a datastore. `lun` is None on NFS; `size` is in bytes; `source` is what a new one starts with."""
+    """A disk on a datastore. `lun` is None on NFS; `size` is in bytes; `source` is what a new one starts with.
+
+    `clone_of` is the volume and snapshot that a clone was made from; clones belong to no unit of the lab, and go with their datastore.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,6 +36,7 @@ class VolumeRecord(BaseModel):
     lun: int | None = None
     source: Path | None = None
     persistent: bool = False
+    clone_of: str | None = None
 
 
 class FaultRecord(BaseModel):

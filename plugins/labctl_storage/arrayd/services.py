@@ -7,6 +7,7 @@ What takes time (copying an image, opening files) runs in a thread, so that the 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +16,13 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from labctl.errors import LabError
+from labctl.errors import LabError, UsageError
 from labctl.model.json import Json, JsonObject
 from labctl_storage import naming
 from labctl_storage.arrayd import content, disks
 from labctl_storage.arrayd.faults import Emulator
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
+from labctl_storage.arrayd.snapshots import Lun, Snapshots
 from labemu_iscsi.io.server import IscsiServer
 from labemu_iscsi.io.state import FileStateStore
 from labemu_nfs.exports import Export
@@ -54,6 +56,7 @@ class ArrayServices:
         self._nfs: NfsServer | None = None
         if "iscsi" in config.protocols:
             self._iscsi = IscsiServer(portals=[(portal, naming.ISCSI_PORT) for portal in config.portals])
+            self._snapshots = Snapshots(self._iscsi, time.time)
         if "nfs" in config.protocols:
             self._nfs = NfsServer(listen=config.portals, state_dir=directory / "nfs")
 
@@ -130,9 +133,45 @@ class ArrayServices:
                 hint=f"look at {FileStateStore.beside(path).path}; without that file the volume is free for all",
             ) from error
 
+    async def settle(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
+        """After a start: end what a kill interrupted, a merge of layers say, while the volume is used.
+
+        Raises:
+            LabError: the disk below is full, or fails.
+        """
+        if volume.lun is not None:
+            await self._snapshots.settle(self._lun(datastore, volume))
+
+    async def remove_drafts(self, datastore: DatastoreRecord) -> None:
+        """Before a start: remove what copies and images that were interrupted left."""
+        await asyncio.to_thread(content.remove_drafts, self._folder(datastore))
+
+    def snapshots(self, datastore: DatastoreRecord, volume: VolumeRecord) -> tuple[Snapshots, Lun]:
+        """What makes snapshots of a volume, and the volume as it wants it.
+
+        Raises:
+            UsageError: the volume is a file on an export.
+        """
+        if volume.lun is None:
+            raise UsageError(
+                f"{datastore.name}/{volume.name} is a file on an NFS export: the array cannot tell when it is consistent",
+                hint="put the disk on an iSCSI datastore, or copy the file where the export is mounted",
+            )
+        self._target_server()
+        return self._snapshots, self._lun(datastore, volume)
+
+    def _lun(self, datastore: DatastoreRecord, volume: VolumeRecord) -> Lun:
+        assert volume.lun is not None
+        return Lun(
+            volume=f"{datastore.name}/{volume.name}",
+            target=datastore.where,
+            number=volume.lun,
+            path=self._file(datastore, volume.name),
+        )
+
     async def detach(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
         """Stop offering a volume."""
-        if volume.lun is not None:
+        if volume.lun is not None and volume.lun in self._target_server().targets[datastore.where].device.units:
             await self._target_server().remove_lun(datastore.where, volume.lun)
 
     async def destroy(self, datastore: DatastoreRecord, name: str) -> None:
@@ -155,7 +194,18 @@ class ArrayServices:
     def volume_properties(self, datastore: DatastoreRecord, volume: VolumeRecord) -> JsonObject:
         """Size and what is used of it, in bytes."""
         file = self._file(datastore, volume.name)
-        return {"size": volume.size, "used": disks.allocated(file), "lun": volume.lun, "file": file.name}
+        properties: JsonObject = {
+            "size": volume.size,
+            "used": disks.allocated(file),
+            "lun": volume.lun,
+            "file": file.name,
+            "snapshots": disks.count_snapshots(file),
+        }
+        return properties if volume.clone_of is None else {**properties, "clone_of": volume.clone_of}
+
+    def file(self, datastore: DatastoreRecord, name: str) -> Path:
+        """Where a volume's data is, or will be."""
+        return self._file(datastore, name)
 
     def faults(self) -> dict[str, Emulator]:
         """The emulators' faults, by protocol."""

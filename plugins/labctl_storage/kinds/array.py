@@ -17,7 +17,7 @@ from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
 from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyView
-from labctl_storage.kinds.actions import fault_actions
+from labctl_storage.kinds.actions import array_actions
 
 BACKINGS = ("file",)
 """The fsspec protocols that an array can keep its data on today: disks are made by qemu-img, which needs files."""
@@ -110,8 +110,8 @@ class ArrayKind(Kind[ArraySpec]):
         )
 
     def actions(self) -> Mapping[str, Action]:
-        """Faults: set, listed, cleared."""
-        return fault_actions()
+        """Faults, snapshots and clones."""
+        return array_actions()
 
     def describe(self, resource: Resource[ArraySpec], view: CompileView) -> Description:
         """Its protocols and addresses."""
