@@ -5,7 +5,7 @@ It moves nothing and waits for nothing: deferred work goes to an executor that t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from labemu_iscsi.connection import TargetConnection
@@ -63,6 +63,9 @@ class Service:
         self._wake = wake
         self._device: Device | None = None
 
+    def arrived(self, events: Iterable[Event]) -> None:
+        """These came of what was received just now, and will be handled in their order."""
+
     def handle(self, event: Event) -> None:
         """Do what an event asks for."""
         if event.__class__ is Task:  # isinstance costs more, here
@@ -80,7 +83,10 @@ class Service:
         if isinstance(outcome, Deferred):
             self._defer(device, task, outcome)
         else:
-            self._connection.respond(task, outcome)
+            self._respond(task, outcome)
+
+    def _respond(self, task: Task, response: Response) -> None:
+        self._connection.respond(task, response)
 
     def _find_device(self) -> Device:
         session = self._connection.session
@@ -91,7 +97,7 @@ class Service:
     def _defer(self, device: Device, task: Task, deferred: Deferred) -> None:
         task.data = b""  # whoever needs it has copied it
         if deferred.early is not None:
-            self._connection.respond(task, deferred.early)
+            self._respond(task, deferred.early)
         self._work(device, task, deferred, answered=deferred.early is not None)
 
     def _work(self, device: Device, task: Task, deferred: Deferred, *, answered: bool) -> None:
@@ -109,7 +115,7 @@ class Service:
             if following is not None:
                 self._work(device, task, following, answered=answered)
             elif not answered and not self._connection.closed:
-                self._connection.respond(task, response)
+                self._respond(task, response)
                 self._wake()
 
         self._executor(deferred, work, done)

@@ -10,6 +10,7 @@ from labemu_iscsi.pdu import Buffer
 
 if TYPE_CHECKING:
     from labemu_scsi.nexus import Nexus
+    from labemu_stages.feed import Stages
 
 READ: Final = 0x40
 WRITE: Final = 0x20
@@ -50,6 +51,7 @@ class Task:
         "r2t_sn",
         "reserved",
         "solicited",
+        "stages",
         "unsolicited",
     )
 
@@ -66,6 +68,7 @@ class Task:
         self.data: Buffer = b""
         self.aborted = False
         self.ended: list[Callable[[], None]] | None = None  # while its work is under way: who waits for the end
+        self.stages: Stages | None = None  # while they are noted
         # Only of sessions with several connections, or that recover errors:
         self.carrier: object = None  # the connection that it belongs to (RFC 7143 4.2.5.1)
         self.coverage: Coverage | None = None  # what came, when it need not come in order

@@ -154,10 +154,17 @@ class Device:
                 if refusal is not None:
                     return refusal
                 if unit.faults is not None:
-                    return unit.faults.execute(row.name, command, lambda: self._run(unit, row, command))
+                    return unit.faults.execute(row.name, command, lambda: self._watched(unit, row, command))
+                if unit.watch is not None:
+                    return self._watched(unit, row, command)
             return self._report_luns(command) if row is REPORT_LUNS else row.handler(unit, command)
         except (CheckCondition, OSError) as error:
             return _failure(unit, error, writing=_is_write(cdb))
+
+    def _watched(self, unit: LogicalUnit, row: CommandSpec, command: Command) -> Outcome:
+        if unit.watch is None:
+            return self._run(unit, row, command)
+        return unit.watch.execute(row.name, command, lambda: self._run(unit, row, command))
 
     def _run(self, unit: LogicalUnit, row: CommandSpec, command: Command) -> Outcome:
         return self._report_luns(command) if row is REPORT_LUNS else row.handler(unit, command)

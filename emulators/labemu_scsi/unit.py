@@ -106,6 +106,7 @@ class LogicalUnit:
         self.wipe_seconds = 0.0
         self.loaded = True
         self.faults: Interceptor | None = None
+        self.watch: Interceptor | None = None
         self.guarded = self.plain = False
         self.atomic = threading.Lock()  # read-modify-write against writes on other threads
         self.refresh()
@@ -142,6 +143,7 @@ class LogicalUnit:
             or self.wipe is not None
             or self.armed
             or self.faults is not None
+            or self.watch is not None
         )
         self.plain = False
         if self.inline and not self.guarded and isinstance(self.store, VectoredStore) and self.store.vectored:
@@ -151,6 +153,11 @@ class LogicalUnit:
     def set_faults(self, faults: Interceptor | None) -> None:
         """Let every command pass through ordered faults, or no more."""
         self.faults = faults
+        self.update_guard()
+
+    def set_watch(self, watch: Interceptor | None) -> None:
+        """Let every command that is done, be it as faults order, be looked at; or no more."""
+        self.watch = watch
         self.update_guard()
 
     def check_writable(self) -> None:

@@ -27,6 +27,8 @@ from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import Buffer
 from labemu_iscsi.service import Service
 from labemu_iscsi.tamper import Tamper
+from labemu_iscsi.watch import WatchedService
+from labemu_stages.feed import Feed
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,9 @@ class SocketConnection:
         self.target = TargetConnection(node, peer=peer, portal=portal, now=loop.time(), wake=self._wake, fast=True)
         self.engine: TargetConnection | Tamper = self.target  # a Tamper in its place while faults are ordered
         self.frozen = False
+        self._executor = executor
         self._service = Service(self.target, executor, self._wake)
+        self._feed: Feed | None = None
         self._events: deque[Event] = deque()
         self._output: deque[Buffer] = deque()
         self._reading = True
@@ -143,6 +147,8 @@ class SocketConnection:
         if wait:
             self._linger.found()
         self._events.extend(engine.received(count, self._loop.time()))
+        if self._feed is not None:
+            self._service.arrived(self._events)
         self._work()
         return True
 
@@ -238,6 +244,14 @@ class SocketConnection:
             self._wake()
         elif rules:
             self.engine = Tamper(self.target, rules, now=self._loop.time, wake_at=self._wake_at)
+
+    def watch(self, feed: Feed | None) -> None:
+        """Note the stages of commands here, or no more."""
+        self._feed = feed
+        if feed is None:
+            self._service = Service(self.target, self._executor, self._wake)
+        else:
+            self._service = WatchedService(self.target, self._executor, self._wake, feed)
 
     def _wake_at(self, when: float) -> None:
         self._loop.call_at(when, self._wake)

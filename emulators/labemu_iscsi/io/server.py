@@ -26,9 +26,11 @@ from labemu_iscsi.io.patrol import Patrol
 from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME, PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.node import Node
 from labemu_iscsi.session import Network, Target
+from labemu_iscsi.watch import UnitWatch
 from labemu_scsi.persistent_state import StateStore
 from labemu_scsi.ports import AccessState, Cause
 from labemu_scsi.unit import LogicalUnit
+from labemu_stages.feed import Feed
 from labemu_store.block import BlockStore
 
 logger = logging.getLogger(__name__)
@@ -99,6 +101,8 @@ class IscsiServer:
         self._executor: WorkExecutor | None = None
         self._linger = Linger()
         self.faults = IscsiFaults(self._node, lambda: self._connections)
+        self._feed: Feed | None = None
+        self._watch: UnitWatch | None = None
 
     @property
     def portals(self) -> list[tuple[str, int]]:
@@ -321,6 +325,7 @@ class IscsiServer:
         )
         device.add_unit(number, unit)
         self.faults.apply()
+        unit.set_watch(self._watch)
         return unit
 
     async def remove_lun(self, target: str, number: int) -> None:
@@ -359,6 +364,16 @@ class IscsiServer:
                 await stack.enter_async_context(self._executor.idle())
             unit.store = exchange(unit.store)
             unit.refresh()
+
+    def watch(self, feed: Feed | None) -> None:
+        """Note the stages of commands there, or (None) no more; it costs the fast lane while it lasts."""
+        self._feed = feed
+        self._watch = None if feed is None else UnitWatch(feed.time)
+        for target in self._node.targets.values():
+            for unit in target.device.units.values():
+                unit.set_watch(self._watch)
+        for connection in tuple(self._connections):
+            connection.watch(feed)
 
     def sessions(self) -> list[SessionInfo]:
         """Who is logged in."""
@@ -413,6 +428,8 @@ class IscsiServer:
             )
             self._connections.add(connection)
             self.faults.accepted(connection)
+            if self._feed is not None:
+                connection.watch(self._feed)
 
 
 def _format(host: str, port: int) -> str:

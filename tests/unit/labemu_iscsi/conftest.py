@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.initiator import Initiator
+from labemu_iscsi.io.server import IscsiServer
 from labemu_iscsi.node import Node
 from labemu_iscsi.service import Service
 from labemu_iscsi.session import Target
 from labemu_scsi.command import Deferred, Response
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import MemoryBlockStore
+
+from .live import Lab
 
 TARGET = "iqn.2026-11.lab:t1"
 MIB = 1 << 20
@@ -104,3 +108,19 @@ def connect(node: Node) -> Callable[..., Pair]:
         return pair
 
     return connect
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[Lab]:
+    server = IscsiServer([("127.0.0.1", 0)])
+    server.add_target(TARGET)
+    for number in (0, 1):
+        server.add_lun(TARGET, number, MemoryBlockStore(1 << 20))
+    await server.start()
+    made = Lab(server)
+    yield made
+    for client in made.clients:
+        client.writer.close()
+        with contextlib.suppress(OSError):
+            await client.writer.wait_closed()
+    await server.close()
