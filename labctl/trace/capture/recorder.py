@@ -61,12 +61,19 @@ class Recorder:
         self._packets = 0
         self._bytes = 0
 
-    def run(self, *, stopped: Callable[[], bool], duration: float | None = None) -> Totals:
+    def run(
+        self,
+        *,
+        stopped: Callable[[], bool],
+        duration: float | None = None,
+        ending: Callable[[], None] = lambda: None,
+    ) -> Totals:
         """Record.
 
         Args:
             stopped: asked several times a second.
             duration: seconds after which to stop by itself, or None.
+            ending: called before the last annotations are written.
 
         Raises:
             LabError: what is written to is full, or gone.
@@ -77,6 +84,8 @@ class Recorder:
                 self._step(WAIT)
             while self._step(0.0):  # what the kernel has handed over already
                 pass
+            ending()
+            self._annotate()
             drops = self._drops()
             if drops:
                 self._output.writer.annotate(Annotation(time=time.time_ns(), kind="drops", data={**drops}))

@@ -11,6 +11,7 @@ GET    /v1/sessions                         who is connected
 GET    /v1/faults                           what is set, with hits
 POST   /v1/faults                           set one (a FaultOrder)
 DELETE /v1/faults                           clear all; /v1/faults/{id} clears one
+GET    /v1/stages                           when commands passed which stage: see labctl_storage.arrayd.stages
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from labctl_storage.arrayd.faults import ArrayFaults, FaultOrder
 from labctl_storage.arrayd.registry import DatastoreRecord, Registry, VolumeRecord
 from labctl_storage.arrayd.services import ArrayConfig, ArrayServices
 from labctl_storage.arrayd.snapshot_routes import VOLUME, SnapshotRoutes
+from labctl_storage.arrayd.stages import StageRoutes
 
 if TYPE_CHECKING:
     from labctl.agent.config import AgentConfig
@@ -52,6 +54,7 @@ class ArrayApplication:
         self._faults = ArrayFaults(config.node, self._registry, self._services.faults(), publish)
         self._lock = asyncio.Lock()  # one change of the configuration at a time
         self._snapshots = SnapshotRoutes(self._registry, self._services, self._faults, self._lock, publish)
+        self._stages = StageRoutes(self._services.stage_switches())
         self._settling: asyncio.Task[None] | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -70,6 +73,7 @@ class ArrayApplication:
             Route("/v1/faults", self._clear_faults, methods=["DELETE"]),
             Route("/v1/faults/{id}", self._clear_faults, methods=["DELETE"]),
             *self._snapshots.routes(),
+            *self._stages.routes(),
         ]
 
     async def start(self) -> None:
@@ -101,6 +105,7 @@ class ArrayApplication:
 
     async def stop(self) -> None:
         """Flush and close every store."""
+        self._stages.stop()
         if self._settling is not None:
             await self._settling
         self._faults.save()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from labemu_iscsi.io.server import IscsiServer
 from labemu_iscsi.io.state import FileStateStore
 from labemu_nfs.exports import Export
 from labemu_nfs.io.server import NfsServer
+from labemu_stages.feed import Feed
 from labemu_store.file.url import open_file_store
 
 
@@ -215,6 +216,10 @@ class ArrayServices:
         if self._nfs is not None:
             found["nfs"] = self._nfs.faults
         return found
+
+    def stage_switches(self) -> list[Callable[[Feed | None], None]]:
+        """What makes the emulators note the stages of commands, or no more."""
+        return [] if self._iscsi is None else [self._iscsi.watch]
 
     def sessions(self) -> Json:
         """Who is connected, by protocol."""

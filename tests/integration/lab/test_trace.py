@@ -101,6 +101,33 @@ def test_a_recording_has_both_hosts_links_the_names_and_the_faults(quickstart, t
     assert names["hosts"][esx1] == "esx1"  # type: ignore[index]
 
 
+def test_the_arrays_own_times_stand_beside_the_packets(quickstart, tmp_path: Path) -> None:
+    path, lab = tmp_path / "stages.pcapng", ("--lab", quickstart.name)
+    quickstart.run("fault", "add", "gold", *lab, "--latency", "20ms", "--op", "read")
+    with Recording(quickstart, path, "--stages") as recording:
+        quickstart.run("exec", *lab, "web1", "--", *READ)
+    quickstart.run("fault", "clear", "--all", *lab)
+    assert "warning" not in recording.said
+    noted = [each for each in annotations(path, "stages") if each["protocol"] == "iscsi"]
+    columns = ("frame.time_epoch", "ip.src", "tcp.srcport", "iscsi.initiatortasktag", "iscsi.opcode")
+    fields = [word for column in columns for word in ("-e", column)]
+    frames = tshark(path, "-Y", "iscsi.opcode == 0x01 || iscsi.opcode == 0x25", "-T", "fields", *fields)
+    seen: dict[tuple[str, int], int] = {}
+    for line in frames:
+        at, address, port, tags, _ = line.split("\t")
+        for tag in tags.split(","):
+            seen[f"{address}:{port}", int(tag, 16)] = int(at.replace(".", ""))
+    reads = [each for each in noted if "store-end" in each and each["responded"] - each["queued"] >= 20_000_000]  # type: ignore[operator]
+    assert len(reads) >= 4  # 4 MiB in commands of at most 1 MiB
+    for each in reads:
+        sent = seen[each["client"], each["tag"]]  # type: ignore[index]
+        answered = seen[each["server"], each["tag"]]  # type: ignore[index]
+        times = [each[stage] for stage in ("queued", "started", "store-begin", "store-end", "responded")]
+        assert [sent, *times, answered] == sorted([sent, *times, answered])
+    rest = [unit for unit in annotations(path, "stages") if unit["array"] != "san1"]
+    assert rest == []
+
+
 def test_a_ring_of_files_keeps_the_last(quickstart, tmp_path: Path) -> None:
     with Recording(quickstart, tmp_path / "ring.pcapng", "--size", "128KiB", "--files", "2") as recording:
         while not (tmp_path / "ring-00004.pcapng").exists():

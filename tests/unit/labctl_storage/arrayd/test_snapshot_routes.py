@@ -5,86 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
-from labctl.agent.config import AgentConfig
 from labctl.errors import LabError
-from labctl_storage.arrayd.application import ArrayApplication
 from labctl_storage.arrayd.disks import TreeDisk
-from labemu_iscsi.io.server import IscsiServer
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block.snapshots import SnapshotTree, folder_of
 from labemu_store.errors import StoreError
 
-MIB = 1 << 20
-TARGET = "iqn.2026-11.lab.demo:san1.gold"
-DISK = "/v1/datastores/gold/volumes/web1-disk0"
-
-
-class Array:
-    """An array in a folder, which does not listen."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        config = AgentConfig(
-            lab="demo",
-            node="san1",
-            address="127.0.0.1",
-            port=1,
-            certificate=folder,
-            key=folder,
-            authority=folder,
-            directory=folder,
-            socket=folder,
-            config={"protocols": ["iscsi", "nfs"], "portals": ["127.0.0.1"], "backing": (folder / "data").as_uri()},
-        )
-        self.application = ArrayApplication(config, lambda event, /, **more: self.events.append((event, more)))
-        asgi = httpx.ASGITransport(Starlette(routes=list(self.application.routes())))
-        self.client = httpx.AsyncClient(transport=asgi, base_url="http://san1")
-
-    @property
-    def server(self) -> IscsiServer:
-        server = self.application._services._iscsi
-        assert server is not None
-        return server
-
-    def unit(self, lun: int = 0) -> LogicalUnit:
-        return self.server.targets[TARGET].device.units[lun]
-
-    async def call(self, method: str, path: str, body: Any = None) -> Any:
-        return (await self.client.request(method, path, json=body)).json()
-
-    async def provision(self) -> None:
-        gold = {"name": "gold", "protocol": "iscsi", "size": 64 * MIB, "where": TARGET}
-        await self.call("PUT", "/v1/datastores/gold", gold)
-        await self.put_disk()
-
-    async def put_disk(self, name: str = "web1-disk0", size: int = MIB, lun: int = 0) -> Any:
-        disk = {"datastore": "gold", "name": name, "size": size, "lun": lun}
-        return await self.call("PUT", f"/v1/datastores/gold/volumes/{name}", disk)
-
-    async def volumes(self) -> Any:
-        return await self.call("GET", "/v1/volumes")
-
-    async def restore(self) -> None:
-        """Begin again as `start` does, but without listening."""
-        await self.application._restore()
-        await self.application._settle()
-
-
-@pytest.fixture
-async def array(tmp_path: Path) -> AsyncIterator[Array]:
-    made = Array(tmp_path)
-    await made.provision()
-    yield made
-    await stop(made)
+from .conftest import DISK, MIB, Array
 
 
 def content(unit: LogicalUnit, length: int = 6) -> bytes:
@@ -213,11 +145,6 @@ async def test_a_disk_that_is_full_says_so_and_nothing_changes(array: Array, mon
     assert not isinstance(array.unit().store, TreeDisk)
 
 
-async def stop(array: Array) -> None:
-    await array.client.aclose()
-    await array.application.stop()
-
-
 async def test_a_merge_that_a_kill_interrupted_is_ended_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,14 +157,14 @@ async def test_a_merge_that_a_kill_interrupted_is_ended_at_the_next_start(
     await first.call("DELETE", f"{DISK}/snapshots/one")
     assert len(json.loads((layers / "tree.json").read_text())["layers"]) == 2
     monkeypatch.undo()
-    await stop(first)
+    await first.stop()
 
     second = Array(tmp_path)
     await second.restore()
     assert content(second.unit()) == b"after!"
     assert not isinstance(second.unit().store, TreeDisk)
     assert not layers.exists()
-    await stop(second)
+    await second.stop()
 
 
 @pytest.mark.parametrize("step", ["copying", "copied"])
@@ -265,7 +192,7 @@ async def test_a_clone_that_a_kill_interrupted_is_gone_or_whole_at_the_next_star
     with pytest.raises(Killed):
         await first.call("POST", f"{DISK}/clone", {"clone": "copy"})
     monkeypatch.undo()
-    await stop(first)
+    await first.stop()
     state = tmp_path / "killed/array.json"
 
     second = Array(tmp_path / "killed")
@@ -278,7 +205,7 @@ async def test_a_clone_that_a_kill_interrupted_is_gone_or_whole_at_the_next_star
     assert not isinstance(second.unit().store, TreeDisk)
     left = sorted(path.name for path in folder.iterdir())
     assert left == ["copy.img", "web1-disk0.img"][step == "copying" :]
-    await stop(second)
+    await second.stop()
 
 
 async def test_changes_wait_for_one_another(array: Array) -> None:
