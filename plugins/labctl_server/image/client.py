@@ -11,6 +11,8 @@ from labctl_server.image.micro import KERNEL_ARGUMENTS, MODULES, PACKAGES, PROGR
 _CLIENTS = (
     "open-iscsi",
     "multipath-tools",
+    "udev",
+    "dmsetup",
     "nfs-common",
     "rpcbind",
     "libtirpc-common",
