@@ -9,6 +9,8 @@ import errno
 from enum import IntEnum
 from typing import ClassVar
 
+from labemu_store.errors import UNREACHABLE
+
 
 class SenseKey(IntEnum):
     """SPC-4 table 43."""
@@ -280,6 +282,20 @@ class Offline(InTransition):
     code = (0x04, 0x12)
 
 
+class BecomingReady(CheckCondition):
+    """LOGICAL UNIT IS IN PROCESS OF BECOMING READY: what holds its data cannot be reached at present."""
+
+    key = SenseKey.NOT_READY
+    code = (0x04, 0x01)
+
+
+class TargetFailure(CheckCondition):
+    """INTERNAL TARGET FAILURE."""
+
+    key = SenseKey.HARDWARE_ERROR
+    code = (0x44, 0x00)
+
+
 class WriteProtected(CheckCondition):
     """WRITE PROTECTED."""
 
@@ -342,9 +358,17 @@ class NoSense(CheckCondition):
 
 
 def from_os_error(error: OSError, *, writing: bool) -> CheckCondition:
-    """The condition that a store's failure stands for."""
+    """The condition that a store's failure stands for.
+
+    What cannot be reached is NOT READY, so that initiators wait and try again; what refuses us is a fault of the target, which no trying
+    mends; the rest is the medium's (SPC-4 annex F.2: 04/01, 44/00, 11/00, 0C/00).
+    """
+    if error.errno in UNREACHABLE:
+        return BecomingReady()
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SpaceExhausted()
-    if error.errno in (errno.EROFS, errno.EPERM, errno.EACCES):
+    if error.errno == errno.EACCES:
+        return TargetFailure()
+    if writing and error.errno in (errno.EROFS, errno.EPERM):
         return WriteProtected()
     return WriteError() if writing else ReadError()

@@ -88,7 +88,7 @@ def _block_limits(unit: LogicalUnit, nexus: Nexus) -> bytes:
         0,
         MAX_UNMAP_BLOCKS if unit.thin else 0,
         MAX_UNMAP_DESCRIPTORS if unit.thin else 0,
-        granularity if unit.thin else 0,
+        max(granularity, unit.store.capabilities.granularity >> unit.shift) if unit.thin else 0,
         0x80000000 if unit.thin else 0,  # UGAVALID, alignment 0
         MAX_WRITE_SAME_BLOCKS,
         MAX_ATOMIC_BYTES >> unit.shift,

@@ -6,6 +6,26 @@ that failed on the medium (`StoreError`, an OSError: the protocol in front turns
 
 from __future__ import annotations
 
+import errno
+from typing import Final
+
+UNREACHABLE: Final = frozenset(
+    {
+        errno.ETIMEDOUT,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.EPIPE,
+        errno.ENOTCONN,
+        errno.EHOSTUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.EBUSY,
+    }
+)
+"""The errnos of a StoreError that say: what holds the data cannot be reached or has no time now; nothing is lost, try again."""
+
 
 class StoreConfigError(ValueError):
     """A store that cannot be opened as asked.

@@ -40,6 +40,7 @@ class Capabilities:
         read_only: every write fails with EROFS.
         survives_kill: a write outlives the process although nothing was flushed.
         delays: `latency` may be other than zero.
+        granularity: bytes of the pieces in which space is given back; 0 where they are no larger than a page.
     """
 
     blocking: bool = False
@@ -47,6 +48,7 @@ class Capabilities:
     read_only: bool = False
     survives_kill: bool = True
     delays: bool = False
+    granularity: int = 0
 
 
 class Extent(NamedTuple):

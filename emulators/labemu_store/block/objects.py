@@ -1,8 +1,8 @@
 """Disks on any filesystem that fsspec knows: one object, which is only read, or chunks of our own layout.
 
-The layout: `PREFIX/manifest.json` (`{"version": 1, "size": bytes, "chunk": bytes}`) and `PREFIX/chunks/INDEX`, the index in 12 hexadecimal
-digits. A chunk that is missing, or the part of it that is, reads as zeroes. A chunk is replaced as a whole: at once where a filesystem puts
-objects, by a rename where it writes files.
+How the chunks lie there is said in layout.py. A chunk that is missing, or the part of it that is, reads as zeroes; one is replaced as a
+whole.
+Readers hold a lock only to look at what is in memory; writers and uploads exclude each other, so a slow upload delays no reader.
 
 Nothing here keeps a change back longer than `flush`; what delays them is writeback.py.
 """
@@ -10,70 +10,26 @@ Nothing here keeps a change back longer than `flush`; what delays them is writeb
 from __future__ import annotations
 
 import errno
-import json
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
 
+from labemu_store.block import layout
 from labemu_store.block.api import Buffer, Capabilities, Extent, Operation
 from labemu_store.block.extents import joined
+from labemu_store.block.layout import CHUNK
+from labemu_store.block.remote import FileSystem, translated
 from labemu_store.errors import StoreConfigError, StoreError
 
-CHUNK: Final = 1 << 20  # a compromise: larger ones cost small writes dearly, smaller ones cost a request each
-_CACHE: Final = 64 << 20
+CACHE: Final = 64 << 20  # bytes that were read and are kept in memory
 _PENDING: Final = 16  # changed chunks that are held until flush; more are uploaded at once
-_IN_PLACE: Final = {"file", "local", "sftp", "ssh", "ftp", "smb"}  # a write there can be seen half done
-
-
-class FileSystem(Protocol):
-    """What is used of fsspec's AbstractFileSystem."""
-
-    protocol: Any
-
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Bytes of an object."""
-
-    def pipe_file(self, path: str, value: bytes) -> None:
-        """Make an object."""
-
-    def rm_file(self, path: str) -> None:
-        """Remove an object."""
-
-    def mv(self, path1: str, path2: str) -> None:
-        """Rename."""
-
-    def ls(self, path: str, detail: bool = True) -> list[dict[str, Any]]:
-        """What lies under a folder."""
-
-    def info(self, path: str) -> dict[str, Any]:
-        """An object's size."""
-
-    def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Make a folder."""
-
-    def exists(self, path: str) -> bool:
-        """Whether there is an object."""
-
-    def invalidate_cache(self, path: str | None = None) -> None:
-        """Forget listings."""
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Whatever a filesystem raises becomes a StoreError; its words stay inside, since they may carry credentials."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:
-        code = getattr(error, "errno", None)
-        known = {PermissionError: errno.EACCES, FileNotFoundError: errno.ENOENT, TimeoutError: errno.ETIMEDOUT}
-        if not isinstance(code, int) or not code:
-            code = next((value for kind, value in known.items() if isinstance(error, kind)), errno.EIO)
-        raise StoreError(code, f"{what} failed: {os.strerror(code)} ({type(error).__name__})") from None
+_WEB: Final = frozenset(
+    {"http", "https"}
+)  # objects to read; a path there may end in a query, and anything may answer anything
+_AT_A_TIME: Final = 8  # uploads: each waits for the network most of its time
 
 
 class _Cached:
@@ -121,31 +77,19 @@ class ObjectStore:
         size: int,
         chunk: int = CHUNK,
         raw: bool = False,
-        cache: int = _CACHE,
+        cache: int = CACHE,
     ) -> None:
         self._fs, self._path, self._chunk, self._raw = filesystem, path, chunk, raw
         self.size = size
-        self.capabilities = Capabilities(blocking=True, thin=not raw, read_only=raw, survives_kill=False)
-        protocol = filesystem.protocol
-        self._rename = bool(_IN_PLACE & {protocol} if isinstance(protocol, str) else _IN_PLACE & set(protocol))
-        self._lock = threading.RLock()
+        self.capabilities = Capabilities(
+            blocking=True, thin=not raw, read_only=raw, survives_kill=False, granularity=0 if raw else chunk
+        )
+        self._lock = threading.Lock()  # of what is in memory; never held over a request
+        self._writing = threading.RLock()  # one writer or upload at a time
         self._cache = _Cached(cache)
         self._pending: dict[int, bytearray] = {}
         self._version = 0
-        self._present: dict[int, int] = {} if raw else self._list()
-
-    def _list(self) -> dict[int, int]:
-        with translated("listing the chunks"):
-            self._fs.invalidate_cache()
-            found: dict[int, int] = {}
-            for entry in self._fs.ls(f"{self._path}/chunks", detail=True):
-                name = str(entry["name"]).rsplit("/", 1)[-1]
-                if len(name) == 12:
-                    found[int(name, 16)] = int(entry["size"] or self._chunk)
-            return found
-
-    def _name(self, index: int) -> str:
-        return f"{self._path}/chunks/{index:012x}"
+        self._present: dict[int, int] = {} if raw else layout.chunks(filesystem, path, chunk)
 
     def read(self, offset: int, length: int) -> Buffer:
         """From memory where it is there, else by requests of whole chunks."""
@@ -161,20 +105,26 @@ class ObjectStore:
 
     def _get(self, index: int) -> bytes:
         """A whole chunk."""
-        with self._lock:
-            if index in self._pending:
-                return bytes(self._pending[index])
-            block = self._cache.get(index)
-            if block is not None:
-                return block
-            if not self._raw and index not in self._present:
-                return bytes(self._chunk)
-            version = self._version
-        block = self._fetch(index)
-        with self._lock:
-            if version == self._version:  # else it may be old already
-                self._cache.put(index, block)
-        return block
+        while True:
+            with self._lock:
+                if index in self._pending:
+                    return bytes(self._pending[index])
+                block = self._cache.get(index)
+                if block is not None:
+                    return block
+                if not self._raw and index not in self._present:
+                    return bytes(self._chunk)
+                version = self._version
+            try:
+                block = self._fetch(index)
+            except StoreError as error:
+                if error.errno == errno.ENOENT and version != self._version:
+                    continue  # it was unmapped meanwhile
+                raise
+            with self._lock:
+                if version == self._version:  # else it may be old already
+                    self._cache.put(index, block)
+            return block
 
     def _fetch(self, index: int) -> bytes:
         with translated("reading"):
@@ -183,9 +133,12 @@ class ObjectStore:
                 end = min(start + self._chunk, self.size)
                 block = self._fs.cat_file(self._path, start=start, end=end)
                 if len(block) != end - start:
-                    raise StoreError(errno.EIO, "the object is shorter than it was")
+                    raise StoreError(errno.EIO, "the object's size is not what it was")
                 return block
-            return self._fs.cat_file(self._name(index)).ljust(self._chunk, b"\0")
+            block = self._fs.cat_file(layout.chunk_name(self._path, index))
+        if len(block) != self._present.get(index, len(block)):
+            raise StoreError(errno.EIO, "a chunk's size is not what it was")
+        return block.ljust(self._chunk, b"\0")
 
     def write(self, offset: int, data: Buffer) -> None:
         """Into changed chunks in memory, which `flush` uploads, or this when they are many."""
@@ -194,33 +147,58 @@ class ObjectStore:
         view, end = memoryview(data), offset + len(data)
         if offset < 0 or end > self.size:
             raise StoreError(errno.EINVAL, "write beyond the end of the disk")
-        with self._lock:
+        with self._writing:
             while offset < end:
                 index, start = divmod(offset, self._chunk)
                 stop = min(self._chunk, start + end - offset)
-                whole = stop - start == self._chunk
                 if index not in self._pending:
                     if len(self._pending) >= _PENDING:
-                        self._upload(next(iter(self._pending)))
-                    self._pending[index] = bytearray(self._chunk) if whole else bytearray(self._get(index))
-                self._pending[index][start:stop] = view[: stop - start]
+                        self.flush()
+                    whole = stop - start == self._chunk
+                    chunk = bytearray(self._chunk) if whole else bytearray(self._get(index))
+                    chunk[start:stop] = view[: stop - start]
+                    with self._lock:
+                        self._pending[index] = chunk
+                else:
+                    with self._lock:
+                        self._pending[index][start:stop] = view[: stop - start]
                 view = view[stop - start :]
                 offset += stop - start
 
+    def flush(self) -> None:
+        """Upload what was changed, several chunks at a time; what fails stays for the next one.
+
+        Raises:
+            StoreError: the first failure, when all have been tried.
+        """
+        with self._writing:
+            waiting = list(self._pending)
+            if len(waiting) < 2:
+                for index in waiting:
+                    self._upload(index)
+                return
+            with ThreadPoolExecutor(min(_AT_A_TIME, len(waiting)), thread_name_prefix="labemu-upload") as pool:
+                done: list[Future[None]] = [pool.submit(self._upload, index) for index in waiting]
+        for each in done:
+            each.result()
+
     def _upload(self, index: int) -> None:
         """A failure leaves it pending."""
-        content = bytes(self._pending[index]).rstrip(b"\0")
-        self._version += 1
-        self._cache.drop(index)
+        content = bytes(self._pending[index])
+        kept = content.rstrip(b"\0")
         with translated("writing"):
-            if not content:
-                if index in self._present:
-                    self._fs.rm_file(self._name(index))
-                    del self._present[index]
+            if kept:
+                layout.put_chunk(self._fs, self._path, index, kept)
+            elif index in self._present:
+                layout.remove_chunk(self._fs, self._path, index)
+        with self._lock:
+            self._version += 1
+            if kept:
+                self._present[index] = len(kept)
             else:
-                _replace(self._fs, self._name(index), content, rename=self._rename)
-                self._present[index] = len(content)
-        self._cache.put(index, bytes(self._pending.pop(index)))
+                self._present.pop(index, None)
+            self._cache.put(index, content)
+            del self._pending[index]
 
     def unmap(self, offset: int, length: int) -> None:
         """Chunks that are all zeroes are removed."""
@@ -235,12 +213,6 @@ class ObjectStore:
     def write_zeroes(self, offset: int, length: int) -> None:
         """There is no space to keep for zeroes."""
         self.unmap(offset, length)
-
-    def flush(self) -> None:
-        """Upload what was changed."""
-        with self._lock:
-            for index in list(self._pending):
-                self._upload(index)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """By chunks; an object is all data."""
@@ -262,12 +234,11 @@ class ObjectStore:
         """What is cut off is removed first; then the manifest says the new size."""
         if self._raw:
             raise StoreError(errno.EROFS, os.strerror(errno.EROFS))
-        with self._lock:
+        with self._writing:
             if size < self.size:
                 self.unmap(size, self.size - size)
             self.flush()
-            with translated("writing the manifest"):
-                put_manifest(self._fs, self._path, size, self._chunk, rename=self._rename)
+            layout.put_manifest(self._fs, self._path, layout.Manifest(size, self._chunk))
             self.size = size
 
     def latency(self, operation: Operation, offset: int, length: int) -> float:
@@ -280,23 +251,8 @@ class ObjectStore:
             self.flush()
 
 
-def _replace(filesystem: FileSystem, name: str, content: bytes, *, rename: bool) -> None:
-    if not rename:
-        filesystem.pipe_file(name, content)
-        return
-    draft = name + ".new"
-    filesystem.pipe_file(draft, content)
-    filesystem.mv(draft, name)
-
-
-def put_manifest(filesystem: FileSystem, path: str, size: int, chunk: int, *, rename: bool) -> None:
-    """Write a disk's manifest."""
-    body = json.dumps({"version": 1, "size": size, "chunk": chunk}).encode()
-    _replace(filesystem, f"{path}/manifest.json", body, rename=rename)
-
-
 def open_objects(
-    filesystem: FileSystem, path: str, *, size: int | None = None, chunk: int = CHUNK, cache: int = _CACHE
+    filesystem: FileSystem, path: str, *, size: int | None = None, chunk: int = CHUNK, cache: int = CACHE
 ) -> ObjectStore:
     """Open the disk at a path: chunks where there is a manifest, the object where there is one, else new chunks of `size` bytes.
 
@@ -305,21 +261,42 @@ def open_objects(
         StoreError: the filesystem failed.
     """
     path = path.rstrip("/")
-    with translated("opening"):
-        there = filesystem.exists(f"{path}/manifest.json")
-        found = json.loads(filesystem.cat_file(f"{path}/manifest.json")) if there else None
-        info = filesystem.info(path) if found is None and filesystem.exists(path) else {}
-        if info.get("type") == "file":
-            return ObjectStore(filesystem, path, size=int(info["size"]), chunk=chunk, raw=True, cache=cache)
-        if found is None and size is not None:
-            filesystem.makedirs(f"{path}/chunks", exist_ok=True)
-            put_manifest(filesystem, path, size, chunk, rename=False)
-            found = {"version": 1, "size": size, "chunk": chunk}
+    found = None if _WEB & layout.names(filesystem) else layout.read_manifest(filesystem, path)
     if found is None:
-        raise StoreConfigError("there is no disk at this URL", hint="give its size to create it: ?size=1GiB")
-    if found.get("version") != 1:
-        raise StoreConfigError("the disk was written by a later version", hint="use that version")
-    store = ObjectStore(filesystem, path, size=int(found["size"]), chunk=int(found["chunk"]), cache=cache)
+        raw = _object_size(filesystem, path)
+        if raw is not None:
+            return ObjectStore(filesystem, path, size=raw, chunk=chunk, raw=True, cache=cache)
+        if size is None:
+            raise StoreConfigError("there is no disk at this URL", hint="give its size to create it: ?size=1GiB")
+        found = layout.Manifest(size, chunk)
+        layout.create(filesystem, path, found)
+    store = ObjectStore(filesystem, path, size=found.size, chunk=found.chunk, cache=cache)
     if size is not None and size > store.size:
         store.resize(size)
     return store
+
+
+def _object_size(filesystem: FileSystem, path: str) -> int | None:
+    """An object's size in bytes, or None where there is none.
+
+    Raises:
+        StoreConfigError: it is there and cannot be a disk.
+        StoreError: the filesystem failed.
+    """
+    try:
+        with translated("opening"):
+            info = filesystem.info(path)
+            if info.get("type") != "file":
+                return None
+            if info.get("size") is None:
+                raise StoreConfigError("the server does not say how large it is", hint="copy it, and serve the copy")
+            size = int(info["size"])
+            if size > 1 and len(filesystem.cat_file(path, start=1, end=2)) != 1:
+                raise StoreConfigError(
+                    "the server does not hand out parts of it", hint="use one that answers range requests"
+                )
+    except StoreError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+    return size

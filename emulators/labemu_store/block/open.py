@@ -2,36 +2,56 @@
 
 `file:///path` or a plain path, `memory://name?size=64MiB`, and any other URL that fsspec opens (objects.py says how a disk is kept there).
 The query may carry `size` (creates or grows a disk) and `readonly=1`; for other filesystems also `chunk` (bytes), `cache` (bytes of memory
-or of the folder for changes that wait) and `folder` (where they wait). The rest of the query is the filesystem's.
+or of the folder for changes that wait) and `folder` (where they wait). The rest of the query is the web's.
 """
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import cast
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from fsspec.core import url_to_fs
+from fsspec.registry import get_filesystem_class, known_implementations
 
 from labemu_store.block.api import BlockStore
 from labemu_store.block.file import FileBlockStore
 from labemu_store.block.filters.readonly import ReadonlyFilter
+from labemu_store.block.layout import CHUNK
 from labemu_store.block.memory import MemoryBlockStore
-from labemu_store.block.objects import CHUNK, open_objects, translated
+from labemu_store.block.objects import open_objects
+from labemu_store.block.remote import Carried, FileSystem, translated
 from labemu_store.block.writeback import LIMIT, WriteBackStore
-from labemu_store.errors import StoreConfigError, StoreError
+from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
 from labemu_store.size import parse_size
 
 _OPTIONS = {"size", "readonly"}
 _REMOTE_OPTIONS = _OPTIONS | {"chunk", "cache", "folder"}
+_WITH_QUERY = {"http", "https"}  # whose own address may have one
+_MIN_CHUNK = 4096
 
 
-def open_block_store(url: str, *, size: int | None = None, read_only: bool = False) -> BlockStore:
+def open_block_store(
+    url: str,
+    *,
+    size: int | None = None,
+    read_only: bool = False,
+    storage: Mapping[str, object] | None = None,
+    executor: Executor | None = None,
+) -> BlockStore:
     """Open the store that a URL names.
 
     Args:
         url: `file:///disk.img?size=1GiB`, `/disk.img`, `memory://scratch?size=64MiB`.
         size: bytes; wins over the URL's `size`.
         read_only: also where the URL does not say `readonly=1`.
+        storage: options of the filesystem of other URLs, for instance credentials.
+        executor: on whose threads that filesystem's calls are made.
 
     Raises:
         StoreConfigError: unknown scheme or option, missing size, a file that is missing or in use.
@@ -39,7 +59,7 @@ def open_block_store(url: str, *, size: int | None = None, read_only: bool = Fal
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme not in ("", "file", "memory"):
-        return _open_remote(url, size=size, read_only=read_only)
+        return _open_remote(url, size=size, read_only=read_only, options=storage or {}, executor=executor)
     for option in options.keys() - _OPTIONS:
         raise StoreConfigError(f"{url}: unknown option {option!r}", hint="known are: " + ", ".join(sorted(_OPTIONS)))
     if size is None and "size" in options:
@@ -54,31 +74,99 @@ def open_block_store(url: str, *, size: int | None = None, read_only: bool = Fal
     return FileBlockStore.open(Path(unquote(parts.path)), size=size, read_only=read_only)
 
 
-def _open_remote(url: str, *, size: int | None, read_only: bool) -> BlockStore:
+def _open_remote(
+    url: str, *, size: int | None, read_only: bool, options: Mapping[str, object], executor: Executor | None
+) -> BlockStore:
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
-    options = {name: value for name, value in query if name in _REMOTE_OPTIONS}
-    rest = urlencode([pair for pair in query if pair[0] not in _REMOTE_OPTIONS])
-    address = url.partition("?")[0] + (f"?{rest}" if rest else "")
-    if size is None and "size" in options:
-        size = parse_size(options["size"])
-    limit = parse_size(options.get("cache", f"{LIMIT}"))
-    try:
-        with translated("opening"):
-            filesystem, path = url_to_fs(address)
-        store = open_objects(filesystem, path, size=size, chunk=parse_size(options.get("chunk", f"{CHUNK}")))
-    except (StoreConfigError, StoreError) as error:
-        problem = error.strerror if isinstance(error, StoreError) else str(error)
-        hint = (
-            getattr(error, "hint", "")
-            or f"is what fsspec needs for {parts.scheme}:// installed, and are the credentials right?"
-        )
-        raise StoreConfigError(f"{redacted(url)}: {problem}", hint=hint) from None
+    known = {name: value for name, value in query if name in _REMOTE_OPTIONS}
+    rest = [pair for pair in query if pair[0] not in _REMOTE_OPTIONS]
+    if rest and parts.scheme not in _WITH_QUERY and "::" not in url:
+        names = ", ".join(sorted(_REMOTE_OPTIONS))
+        raise StoreConfigError(f"{redacted(url)}: unknown option {rest[0][0]!r}", hint=f"known are: {names}")
+    address = url.partition("?")[0] + (f"?{urlencode(rest)}" if rest else "")
+    if size is None and "size" in known:
+        size = parse_size(known["size"])
+    limit, chunk = parse_size(known.get("cache", f"{LIMIT}")), parse_size(known.get("chunk", f"{CHUNK}"))
+    if chunk < _MIN_CHUNK:
+        raise StoreConfigError(f"{redacted(url)}: chunks of {chunk} bytes", hint=f"{_MIN_CHUNK} is the least")
+    with explained(url):
+        filesystem, path = open_filesystem(address, options, executor)
+        store = open_objects(filesystem, path, size=size, chunk=chunk)
     if store.capabilities.read_only:
         return store
-    if read_only or options.get("readonly", "0") not in ("", "0", "false", "no"):
+    if read_only or known.get("readonly", "0") not in ("", "0", "false", "no"):
         return ReadonlyFilter(store)
-    return WriteBackStore(store, folder=Path(options["folder"]) if "folder" in options else None, limit=limit)
+    return WriteBackStore(store, folder=Path(known["folder"]) if "folder" in known else None, limit=limit)
+
+
+def open_filesystem(
+    url: str, options: Mapping[str, object] = MappingProxyType({}), executor: Executor | None = None
+) -> tuple[FileSystem, str]:
+    """The filesystem of a URL, and the path in it.
+
+    Args:
+        url: what fsspec takes.
+        options: of the filesystem, for instance credentials.
+        executor: on whose threads its calls are made; on the caller's where None.
+
+    Raises:
+        StoreError: it cannot be had.
+        StoreConfigError: no such protocol, or its package is missing.
+    """
+    check_protocol(url)
+
+    def make() -> tuple[FileSystem, str]:
+        # fsspec would hand out an earlier one again, with the credentials and the address that the environment named then
+        return cast("tuple[FileSystem, str]", url_to_fs(url, skip_instance_cache=True, **options))
+
+    with translated("opening"):
+        if executor is None:
+            return make()
+        inner, path = executor.submit(make).result()
+        return Carried(executor, inner), path
+
+
+def check_protocol(url: str) -> None:
+    """See whether a URL's filesystem is there, without asking it anything.
+
+    Raises:
+        StoreConfigError: fsspec knows no such protocol, or a package that it needs is missing.
+    """
+    for protocol in (part.partition("://")[0] for part in url.split("::") if "://" in part):
+        known = known_implementations.get(protocol, {})
+        try:
+            get_filesystem_class(protocol)
+        except ValueError:
+            raise StoreConfigError(
+                f"{protocol}:// is no filesystem that fsspec knows", hint="such as s3://, gs://, abfs:// or sftp://"
+            ) from None
+        except ImportError:
+            package = str(known.get("class", "")).partition(".")[0]
+            told = known.get("err") or "a package is missing"
+            hint = f"pip install {package}" if package not in ("", "fsspec") else str(told)
+            raise StoreConfigError(f"what fsspec needs for {protocol}:// is not installed", hint=hint) from None
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """What goes wrong in opening becomes a StoreConfigError that names the URL, without secrets, and says what to do."""
+    try:
+        yield
+    except StoreConfigError as error:
+        raise StoreConfigError(f"{redacted(url)}: {error}", hint=error.hint) from None
+    except StoreError as error:
+        raise StoreConfigError(f"{redacted(url)}: {error.strerror}", hint=_hint(error)) from None
+
+
+def _hint(error: StoreError) -> str:
+    if error.errno in UNREACHABLE:
+        return "does what holds the data run, and is its address right?"
+    if error.errno == errno.EACCES:
+        return "the credentials are missing or not accepted"
+    if error.errno == errno.ENOENT:
+        return "does the bucket or folder exist?"
+    return "is the URL right?"
 
 
 def redacted(url: str) -> str:

@@ -117,6 +117,10 @@ def test_a_flush_that_fails_is_not_a_success(make: Callable[..., Any]) -> None:
         (errno.EIO, rw16(0x8A, 0, 1), (3, 0x0C, 0)),
         (errno.ENOSPC, rw16(0x8A, 0, 1), (7, 0x27, 7)),
         (errno.EROFS, rw16(0x8A, 0, 1), (7, 0x27, 0)),
+        (errno.ETIMEDOUT, rw16(0x88, 0, 1), (2, 0x04, 1)),
+        (errno.EBUSY, rw16(0x8A, 0, 1), (2, 0x04, 1)),
+        (errno.EACCES, rw16(0x88, 0, 1), (4, 0x44, 0)),
+        (errno.EACCES, rw16(0x8A, 0, 1), (4, 0x44, 0)),
     ],
 )
 def test_the_medium_s_errors_have_their_sense(

@@ -132,7 +132,7 @@ def test_a_read_only_file_refuses_writes(tmp_path: Path) -> None:
         ("memory://disk", "no size"),
         ("memory://disk?size=many", "not a size"),
         ("memory://disk?size=1MiB&colour=red", "unknown option"),
-        ("nosuch://host/disk", "opening failed"),
+        ("nosuch://host/disk", "no filesystem that fsspec knows"),
         ("file:///nowhere/at/all", "does not exist"),
         ("file://host/disk?size=1MiB", "names a host"),
     ],

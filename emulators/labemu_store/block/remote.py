@@ -1,0 +1,163 @@
+"""Filesystems that are not this machine's, as block stores see them: one protocol, errors in errno's words, and a place for the calls.
+
+What a failure means is said once, here, by errno: whoever asks must learn whether to try again (UNREACHABLE), whether the credentials
+are no longer taken (EACCES), or whether the data is gone (anything else). The filesystem's own words never pass: they may carry secrets.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any, Final, Protocol, TypeVar
+
+from labemu_store.errors import StoreConfigError, StoreError
+
+T = TypeVar("T")
+
+_KINDS: Final[dict[str, int]] = {
+    "PermissionError": errno.EACCES,
+    "NoCredentialsError": errno.EACCES,  # botocore
+    "PartialCredentialsError": errno.EACCES,
+    "FileNotFoundError": errno.ENOENT,
+    "NotImplementedError": errno.EROFS,  # fsspec: a filesystem that only reads
+    "TimeoutError": errno.ETIMEDOUT,  # and fsspec's FSTimeoutError, which is one
+    "ConnectionError": errno.ECONNRESET,  # Python's, botocore's and requests'
+    "HTTPClientError": errno.ECONNRESET,  # botocore: refused, cut, timed out
+    "ClientConnectionError": errno.ECONNRESET,  # aiohttp
+    "ClientPayloadError": errno.ECONNRESET,
+    "EOFError": errno.ECONNRESET,  # ftplib, paramiko
+    "gaierror": errno.EHOSTUNREACH,
+}
+"""By the name of the exception's class or of one that it comes from: the packages need not be installed to be known."""
+
+_STATUSES: Final[dict[int, int]] = {
+    401: errno.EACCES,
+    403: errno.EACCES,
+    404: errno.ENOENT,
+    408: errno.ETIMEDOUT,
+    410: errno.ENOENT,
+    429: errno.EBUSY,
+    **dict.fromkeys(range(500, 600), errno.EBUSY),  # RFC 9110 15.6: the server's fault, the request may be right
+}
+
+
+class FileSystem(Protocol):
+    """What is used of fsspec's AbstractFileSystem."""
+
+    protocol: Any
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Bytes of an object."""
+
+    def pipe_file(self, path: str, value: bytes) -> None:
+        """Make an object."""
+
+    def rm_file(self, path: str) -> None:
+        """Remove an object."""
+
+    def mv(self, path1: str, path2: str) -> None:
+        """Rename."""
+
+    def ls(self, path: str, detail: bool = True) -> list[dict[str, Any]]:
+        """What lies under a folder."""
+
+    def info(self, path: str) -> dict[str, Any]:
+        """An object's size."""
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a folder."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object."""
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget listings."""
+
+
+def code_of(error: BaseException) -> int:
+    """The errno that says what a filesystem's exception means."""
+    status = getattr(error, "status", None)  # aiohttp's ClientResponseError
+    if isinstance(status, int) and status in _STATUSES:
+        return _STATUSES[status]
+    for kind in type(error).__mro__:
+        code = getattr(error, "errno", None)
+        if kind is OSError and isinstance(code, int) and code > 0:
+            return errno.EBUSY if code == errno.EREMOTEIO else code  # s3fs: 500, of which S3 says to try again
+        if kind.__name__ in _KINDS:
+            return code if isinstance(code, int) and code > 0 else _KINDS[kind.__name__]
+    return errno.EIO
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Whatever a filesystem raises becomes a StoreError; its words stay inside, since they may carry credentials."""
+    try:
+        yield
+    except (StoreError, StoreConfigError):
+        raise
+    except Exception as error:
+        code = code_of(error)
+        raise StoreError(code, f"{what} failed: {os.strerror(code)} ({type(error).__name__})") from None
+
+
+class Carried:
+    """A filesystem whose calls are made on an executor's threads, for instance some that live in another network namespace.
+
+    Args:
+        executor: where; it must have its threads already if what they inherit matters.
+        inner: the filesystem, made there.
+    """
+
+    def __init__(self, executor: Executor, inner: FileSystem) -> None:
+        self._executor = executor
+        self._inner = inner
+        self.protocol = inner.protocol
+
+    def _do(self, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        return self._executor.submit(call, *arguments, **options).result()
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Bytes of an object."""
+        return self._do(self._inner.cat_file, path, start=start, end=end)
+
+    def pipe_file(self, path: str, value: bytes) -> None:
+        """Make an object."""
+        self._do(self._inner.pipe_file, path, value)
+
+    def rm_file(self, path: str) -> None:
+        """Remove an object."""
+        self._do(self._inner.rm_file, path)
+
+    def mv(self, path1: str, path2: str) -> None:
+        """Rename."""
+        self._do(self._inner.mv, path1, path2)
+
+    def ls(self, path: str, detail: bool = True) -> list[dict[str, Any]]:
+        """What lies under a folder."""
+        return self._do(self._inner.ls, path, detail=detail)
+
+    def info(self, path: str) -> dict[str, Any]:
+        """An object's size."""
+        return self._do(self._inner.info, path)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a folder."""
+        self._do(self._inner.makedirs, path, exist_ok=exist_ok)
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder."""
+        self._do(self._inner.rmdir, path)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object."""
+        return self._do(self._inner.exists, path)
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget listings."""
+        self._do(self._inner.invalidate_cache, path)
