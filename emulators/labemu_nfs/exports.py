@@ -113,9 +113,14 @@ class Export:
 
 
 class ExportTable:
-    """The exports of a server, by path and by fsid."""
+    """The exports of a server, by path and by fsid.
+
+    Attributes:
+        generation: another number after each change of which exports there are.
+    """
 
     def __init__(self) -> None:
+        self.generation = 0
         self._by_path: dict[str, Export] = {}
         self._by_fsid: dict[int, Export] = {}
 
@@ -133,6 +138,7 @@ class ExportTable:
             raise ConfigurationError(
                 f"{export.path}: fsid {export.fsid} is taken", hint="Give each export its own fsid."
             )
+        self.generation += 1
         self._by_path[export.path] = export
         self._by_fsid[export.fsid] = export
 
@@ -141,6 +147,7 @@ class ExportTable:
         export = self._by_path.pop(path, None)
         if export is None:
             raise ConfigurationError(f"{path} is not exported", hint="See the list of exports.")
+        self.generation += 1
         del self._by_fsid[export.fsid]
         return export
 

@@ -25,7 +25,9 @@ from labemu_nfs.nfs4.types import encode_bitmap, encode_time
 from labemu_nfs.xdr import FALSE, TRUE, opaque, u32, u64
 from labemu_store.file.types import MAX_OFFSET, Attributes, Key, Space
 
-_MAX_PLANS = 256
+MAX_PLANS = 256
+"""Sets of attributes that are kept ready: a client asks for a dozen."""
+
 _TWO_U64 = Struct(">QQ")
 _TWO_U32 = Struct(">II")
 _SECOND = 1_000_000_000
@@ -193,6 +195,14 @@ SUPPORTED = tuple(_supported(minor) for minor in range(3))
 """supported_attrs by minor version (RFC 8881 5.8.1.1)."""
 
 
+def values_by_number(minor: int) -> dict[Attribute, Encoder | bytes | Field]:
+    """How each attribute that can be read gets its value, in a minor version."""
+    by_number: dict[Attribute, Encoder | bytes | Field] = {row.number: row.encode for row in READABLE}
+    by_number[_A.SUPPORTED_ATTRS] = encode_bitmap(SUPPORTED[minor])
+    by_number[_A.SUPPATTR_EXCLCREAT] = encode_bitmap(EXCLUSIVE & SUPPORTED[minor])
+    return by_number
+
+
 class Plan:
     """A set of attributes, ready to be encoded.
 
@@ -206,12 +216,7 @@ class Plan:
     def __init__(self, mask: int, minor: int) -> None:
         self.mask = mask & SUPPORTED[minor] & ~WRITE_ONLY
         self.bitmap = encode_bitmap(self.mask)
-        constant = {
-            _A.SUPPORTED_ATTRS: encode_bitmap(SUPPORTED[minor]),
-            _A.SUPPATTR_EXCLCREAT: encode_bitmap(EXCLUSIVE & SUPPORTED[minor]),
-        }
-        by_number: dict[Attribute, Encoder | bytes | Field] = {row.number: row.encode for row in READABLE}
-        by_number.update(constant)
+        by_number = values_by_number(minor)
         self.encoders = _joined(by_number[number] for number in Attribute if self.mask >> number & 1)
 
     def values(self, facts: Facts) -> bytes:
@@ -278,7 +283,7 @@ def plan_of(mask: int, minor: int) -> Plan:
     """The plan of a set of attributes."""
     plan = _plans.get((mask, minor))
     if plan is None:
-        if len(_plans) >= _MAX_PLANS:
+        if len(_plans) >= MAX_PLANS:
             _plans.clear()
         plan = _plans[mask, minor] = Plan(mask, minor)
     return plan

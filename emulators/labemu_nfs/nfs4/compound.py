@@ -4,6 +4,7 @@ Rules: an operation is a row of a table (Op). Its handler gets the COMPOUND unde
 its results, as bytes or as several buffers. It raises Nfs4Error, OSError (turned into a status) or XdrError (BADXDR), and nothing else.
 One that has to wait for the disk returns a Wait: the COMPOUND is suspended and goes on when that is done.
 Whoever changes a node calls `changed`, since the attributes of the current and the saved node are remembered.
+An operation may have a quick form too, which does the usual cases straight on the message: see Quick.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from struct import Struct
+from struct import error as struct_error
 
 from labemu_nfs.nfs4.constants import ILLEGAL, LAST_OPERATION, MAX_OPERATIONS, MAX_TAG, Number
 from labemu_nfs.nfs4.context import Context4
@@ -22,14 +24,18 @@ from labemu_nfs.nfs4.status import Nfs4Error, Status, status_of
 from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import ACCEPTED, Body
 from labemu_nfs.rpc.program import Caller, Job
-from labemu_nfs.xdr import Decoder, XdrError, opaque
+from labemu_nfs.xdr import FALSE, Decoder, XdrError, opaque
 
 _TWO = Struct(">II")
+_U32 = Struct(">I")
 _SMALL = 4096
 """Bytes up to which a result's buffer is joined with its neighbours rather than sent as a buffer of its own."""
 
 _RESERVE = 8
 """Bytes of a result that is a status alone."""
+
+AMPLE = 1024
+"""Bytes that must be left in a reply for a quick form to be tried: none but READ and READDIR, which look themselves, has more results."""
 
 NO_LIMIT = 1 << 62
 
@@ -60,6 +66,14 @@ class Replay(Exception):  # noqa: N818 # not an error: the answer is known
 Result = bytes | Body | Wait
 Handler = Callable[["Compound", Decoder], Result]
 
+Quick = Callable[["Compound", memoryview, int], int]
+"""The usual cases of an operation, straight from the message and into the reply.
+
+It gets where the arguments begin, puts what the handler's results would be with `put`, and returns where the next operation begins; or 0,
+having done nothing, for the handler to be asked. It raises what the handler would, or struct.error where the message ends too early, and
+then too has done nothing.
+"""
+
 V40, V41, V42 = 0, 1, 2
 ALL = (V40, V41, V42)
 FROM_41 = (V41, V42)
@@ -76,6 +90,7 @@ class Op:
         sessionless: it may be the only operation of a COMPOUND without a session (RFC 8881 2.10.2.2).
         once: doing it twice for one call would be wrong; in 4.0 its reply is kept (RFC 7530 3.1.1).
         failed: what follows the status of a failure, where the error itself has nothing to add.
+        quick: asked before the handler.
     """
 
     number: Number
@@ -84,6 +99,7 @@ class Op:
     sessionless: bool = False
     once: bool = False
     failed: bytes = b""
+    quick: Quick | None = None
     name: str = field(init=False)
     succeeded: bytes = field(init=False)
 
@@ -117,11 +133,17 @@ class Compound:
         now: seconds on a clock that never goes back.
     """
 
-    __slots__ = (
-        "_arguments", "_parts", "_size", "_table", "caller", "context", "count", "credential", "current", "index",
-        "max_cached", "max_reply", "minor", "now", "replied", "saved", "saved_stateid", "session", "size",
-        "slot", "stateid", "tag",
-    )  # fmt: skip
+    current: Node | None = None
+    saved: Node | None = None
+    stateid: Stateid | None = None
+    saved_stateid: Stateid | None = None
+    session: Session | None = None
+    slot: Slot | None = None
+    replied: Callable[[Body], None] | None = None
+    max_reply = max_cached = NO_LIMIT
+    index = 0
+    _ample = NO_LIMIT
+    _large = False
 
     def __init__(self, context: Context4, caller: Caller, credential: Credential, arguments: Decoder) -> None:
         """Read the head of the arguments. Raises XdrError."""
@@ -135,16 +157,7 @@ class Compound:
         self._table: Table = {}
         self._parts: Body = []
         self._size = ACCEPTED.size + 12 + (len(self.tag) + 3 & ~3)
-        self.index = 0
         self.now = context.clock()
-        self.current: Node | None = None
-        self.saved: Node | None = None
-        self.stateid: Stateid | None = None
-        self.saved_stateid: Stateid | None = None
-        self.session: Session | None = None
-        self.slot: Slot | None = None
-        self.max_reply = self.max_cached = NO_LIMIT
-        self.replied: Callable[[Body], None] | None = None
 
     # -- what handlers use ---------------------------------------------------------------------------------------------
 
@@ -178,6 +191,22 @@ class Compound:
             self.current.changed()
         if self.saved is not None:
             self.saved.changed()
+
+    def put(self, results: bytes) -> None:
+        """Put the whole results of a quick form, its number and status first."""
+        self._parts.append(results)
+        self._size += len(results)
+
+    def put_large(self, results: Body) -> None:
+        """As `put`, for results some of which may be large; the caller has asked `room`."""
+        self._parts += results
+        self._size += sum(map(len, results))
+        self._large = True
+
+    def limit(self, reply: int, cached: int) -> None:
+        """Set max_reply and max_cached, which SEQUENCE knows."""
+        self.max_reply, self.max_cached = reply, cached
+        self._ample = min(reply, cached) - AMPLE
 
     @property
     def room(self) -> int:
@@ -221,19 +250,23 @@ class Compound:
 
     def _go(self) -> Body | Job:
         table, arguments, counts = self._table, self._arguments, self.context.operations
+        view = arguments.view
         while self.index < self.count:
             try:
-                number = arguments.u32()
-            except XdrError:
+                number: int = _U32.unpack_from(view, arguments.at)[0]
+            except struct_error:
                 return self._reply(Status.BADXDR)
+            arguments.at += 4
             op = table.get(number)
-            if op is None or (not self.index and self.minor):
+            if op is None or (self.minor and not self.index and number != Number.SEQUENCE):
                 refused = self._refusal(number, op)
                 if refused is not None:
                     return self._fail(*refused, b"" if op is None else op.failed)
             assert op is not None  # _refusal refuses what is not there
-            counts[op.name] = counts.get(op.name, 0) + 1
+            counts[op.name] += 1
             try:
+                if op.quick is not None and self._size < self._ample and self._quickly(op.quick):
+                    continue
                 result = op.handler(self, arguments)
                 if isinstance(result, Wait):
                     return self._suspend(op, result)
@@ -246,6 +279,19 @@ class Compound:
                 return self._reply(status)
             self.index += 1
         return self._reply(Status.OK)
+
+    def _quickly(self, quick: Quick) -> bool:
+        """Whether the quick form has done it. Raises as a handler does."""
+        arguments = self._arguments
+        try:
+            end = quick(self, arguments.view, arguments.at)
+        except struct_error:
+            return False
+        if not end:
+            return False
+        arguments.at = end
+        self.index += 1
+        return True
 
     def _refusal(self, number: int, op: Op | None) -> tuple[int, Status] | None:
         """Why an operation cannot be done here at all: the number to answer with, and the status."""
@@ -271,8 +317,10 @@ class Compound:
         if isinstance(result, bytes):
             if result:
                 self._parts.append(result)
+                self._large |= len(result) > _SMALL
         else:
             self._parts += result
+            self._large = True
         return Status.OK
 
     def _fail_with(self, op: Op, error: Nfs4Error | OSError | XdrError) -> Body:
@@ -306,7 +354,16 @@ class Compound:
 
     def _reply(self, status: Status) -> Body:
         """COMPOUND4res: status, tag, results; small ones in one buffer."""
-        head = _TWO.pack(status, len(self.tag)) + opaque(self.tag)[4:] + self.index.to_bytes(4, "big")
+        tag = self.tag
+        named = opaque(tag) if tag else FALSE
+        head = _U32.pack(status) + named + _U32.pack(self.index)
+        body: Body = self._grouped(head) if self._large else [b"".join((head, *self._parts))]
+        if self.replied is not None:
+            self.replied(body)
+        return body
+
+    def _grouped(self, head: bytes) -> Body:
+        """The results with large buffers left alone, so that they need not be copied."""
         body: Body = []
         run: list[bytes | memoryview] = [head]
         for part in self._parts:
@@ -317,6 +374,4 @@ class Compound:
                 run = []
         if run:
             body.append(b"".join(run))
-        if self.replied is not None:
-            self.replied(body)
         return body

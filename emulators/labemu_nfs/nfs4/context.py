@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 
 from labemu_nfs.context import Context
@@ -37,7 +38,8 @@ class Context4:
         self.clock = clock
         self.lease = lease
         self.pseudo = PseudoRoot(shared.exports)
-        self.operations: dict[str, int] = {}
+        self.operations: defaultdict[str, int] = defaultdict(int)
+        """How often each operation was begun."""
 
     def open(self, handle: bytes, caller: Caller, credential: Credential) -> Node:
         """The node of a handle.

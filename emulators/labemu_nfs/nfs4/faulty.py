@@ -43,8 +43,6 @@ class _Postponed(Wait):
 class FaultyCompound(Compound):
     """A COMPOUND whose operations rules may strike."""
 
-    __slots__ = ("lost", "postponed", "postponed_at")
-
     def __init__(self, context: Context4, caller: Caller, credential: Credential, arguments: Decoder) -> None:
         """Read the head of the arguments. Raises XdrError."""
         super().__init__(context, caller, credential, arguments)
@@ -81,7 +79,7 @@ def faulty_procedures(context: Context4, rows: Iterable[Op], faults: Faults) -> 
         faults: the rules.
     """
     rows = tuple(rows)
-    by_minor = tables(replace(op, handler=_handler(op, faults, context.shared)) for op in rows)
+    by_minor = tables(replace(op, handler=_handler(op, faults, context.shared), quick=None) for op in rows)
 
     def compound(caller: Caller, credential: Credential, arguments: Decoder) -> Body | Job:
         it = FaultyCompound(context, caller, credential, arguments)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from struct import Struct
+from struct import error as struct_error
 
-from labemu_nfs.limits import MAX_PATH
 from labemu_nfs.nfs4.compound import Compound, Op, tables
-from labemu_nfs.nfs4.constants import MAX_OPERATIONS, MAX_TAG, Number
+from labemu_nfs.nfs4.constants import MAX_OPERATIONS, Number
 from labemu_nfs.nfs4.context import Context4
-from labemu_nfs.nfs4.types import decode_bitmap
+from labemu_nfs.nfs4.quick import QuickForms
 from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Caller, Job, Procedure, null
-from labemu_nfs.xdr import Decoder, XdrError
+from labemu_nfs.xdr import Decoder
 
 _ALONE = frozenset((Number.PUTROOTFH, Number.PUTPUBFH, Number.SAVEFH, Number.RESTOREFH, Number.GETFH, Number.LOOKUPP))
+_WITH_TEXT = frozenset((Number.PUTFH, Number.LOOKUP))
+_U32 = Struct(">I")
+_TWO = Struct(">II")
 _LARGEST_KEPT = 8192
 """Bytes of a call whose reply is kept: none that changes names or attributes is larger, but for the longest ACLs."""
 
@@ -32,21 +36,23 @@ def must_not_repeat(once: frozenset[int], view: memoryview, at: int) -> bool:
     """
     if len(view) > _LARGEST_KEPT:
         return False
-    ahead = Decoder(view, at)
     try:
-        ahead.opaque(MAX_TAG)
-        minor, count = ahead.u32(), ahead.u32()
+        at += 4 + (_U32.unpack_from(view, at)[0] + 3 & ~3)
+        minor, count = _TWO.unpack_from(view, at)
+        at += 8
         for _ in range(0 if minor else min(count, MAX_OPERATIONS)):
-            number = ahead.u32()
-            if number in once:
+            number, size = _TWO.unpack_from(view, at)  # each that is looked for has arguments
+            if number in _WITH_TEXT:
+                at += 8 + (size + 3 & ~3)
+            elif number in once:
                 return True
-            if number in (Number.PUTFH, Number.LOOKUP):
-                ahead.opaque(MAX_PATH)
             elif number == Number.GETATTR:
-                decode_bitmap(ahead)
-            elif number not in _ALONE:
+                at += 8 + 4 * size
+            elif number in _ALONE:
+                at += 4
+            else:
                 return False
-    except XdrError:
+    except struct_error:
         pass
     return False
 
@@ -56,15 +62,16 @@ def kept(rows: Iterable[Op]) -> Callable[[memoryview, int], bool]:
     return partial(must_not_repeat, frozenset(int(op.number) for op in rows if op.once))
 
 
-def nfs4_procedures(context: Context4, rows: Iterable[Op]) -> tuple[Procedure, ...]:
+def nfs4_procedures(context: Context4, rows: Iterable[Op], *, quick: bool = True) -> tuple[Procedure, ...]:
     """The procedures of version 4 of the NFS program.
 
     Args:
         context: what all calls share.
         rows: the operations that there are, of all minor versions.
+        quick: whether they are done in their quick forms where they can be.
     """
     rows = tuple(rows)
-    by_minor = tables(rows)
+    by_minor = tables(QuickForms(context).of(rows) if quick else rows)
 
     def compound(caller: Caller, credential: Credential, arguments: Decoder) -> Body | Job:
         return Compound(context, caller, credential, arguments).run(by_minor)

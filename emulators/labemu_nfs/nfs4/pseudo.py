@@ -68,16 +68,19 @@ class PseudoStore:
     def __init__(self, exports: ExportTable) -> None:
         self._exports = exports
         self._served: tuple[str, ...] = ()
+        self._generation = -1
         self._directories: dict[Key, _Directory] = {self.root: _Directory("/")}
         self._change = 0
 
     def directories(self) -> dict[Key, _Directory]:
         """All of them, by key, as the exports are now."""
-        served = tuple(export.path for export in self._exports)
-        if served != self._served:
-            self._served = served
-            self._change += 1
-            self._directories = _plant(served)
+        if self._generation != self._exports.generation:
+            self._generation = self._exports.generation
+            served = tuple(export.path for export in self._exports)
+            if served != self._served:
+                self._served = served
+                self._change += 1
+                self._directories = _plant(served)
         return self._directories
 
     def at(self, key: Key) -> _Directory:
@@ -250,7 +253,7 @@ class PseudoRoot:
         self._exports = exports
         self.store = PseudoStore(exports)
         self.export = Export(path="/", store=self.store, read_only=True)
-        self._paths: tuple[str, ...] = ()
+        self._generation = -1
         self._ways: dict[tuple[int, Key, bytes], Export] = {}
 
     @property
@@ -272,9 +275,8 @@ class PseudoRoot:
 
     def _inner(self) -> dict[tuple[int, Key, bytes], Export]:
         """The exports that are inside others, by the place where they cover a directory."""
-        paths = tuple(export.path for export in self._exports)
-        if paths != self._paths:
-            self._paths = paths
+        if self._generation != self._exports.generation:
+            self._generation = self._exports.generation
             self._ways = {}
             for export in self._exports:
                 self._note(export)

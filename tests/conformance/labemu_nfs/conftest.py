@@ -253,14 +253,15 @@ class Client4:
         gold.symlink(gold.root, b"link", b"file", owner)
 
 
-def make_client4(stores, **options) -> Client4:
+def make_client4(stores, *, quick=True, **options) -> Client4:
     table = ExportTable()
     exports = {path: Export(path=path, store=files, **options) for path, files in stores.items()}
     for export in exports.values():
         table.add(export)
     shared = Context(table, Handles(bytes(32)), b"verifier")
     context = Context4(shared, NfsState(7, 0.0), lambda: AFTER_GRACE)
-    return Client4(RpcServer((nfs_program(shared, nfs4_procedures(context, OPS)),)), context, exports)
+    program = nfs_program(shared, nfs4_procedures(context, OPS, quick=quick))
+    return Client4(RpcServer((program,)), context, exports)
 
 
 @pytest.fixture

@@ -25,11 +25,16 @@ def access_(compound: Compound, arguments: Decoder) -> bytes:
     """ACCESS: RFC 8881 18.1: which of the bits can be told, and which are granted."""
     node = compound.node
     wanted = arguments.u32()
+    supported = wanted & tellable(compound, node)
+    return u32(supported) + u32(supported & granted(node))
+
+
+def tellable(compound: Compound, node: Node) -> int:
+    """The bits that ACCESS can tell of a node."""
     known = _OF_DIRECTORIES if node.attributes.kind is FileKind.DIRECTORY else _OF_FILES
     if compound.minor >= V42 and node.store.capabilities.xattrs:
         known |= _XATTRS  # RFC 8276 8.5
-    supported = wanted & known
-    return u32(supported) + u32(supported & granted(node))
+    return known
 
 
 def granted(node: Node) -> int:

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from labemu_nfs.limits import MAX_CREDENTIAL, MAX_GROUPS, MAX_MACHINE_NAME
 from labemu_nfs.nfs4.callback import AUTH_NONE_PARTS, CallbackPath41
-from labemu_nfs.nfs4.compound import FROM_41, Compound, Op, Replay
+from labemu_nfs.nfs4.compound import FROM_41, NO_LIMIT, Compound, Op, Replay
 from labemu_nfs.nfs4.constants import Number
 from labemu_nfs.nfs4.ops.states import client41, principal_of, state_of
 from labemu_nfs.nfs4.state.model import Session
@@ -131,9 +131,7 @@ def sequence(compound: Compound, arguments: Decoder) -> bytes:
     if again is not None:
         raise Replay([again])
     compound.session, compound.slot = session, slot
-    compound.max_reply = session.max_reply
-    if keep:
-        compound.max_cached = session.max_cached
+    compound.limit(session.max_reply, session.max_cached if keep else NO_LIMIT)
 
     def replied(body: Body) -> None:
         kept = keep or compound.count == 1  # SEQUENCE alone can always be sent again (RFC 8881 2.10.6.1.3)

@@ -52,6 +52,9 @@ class FileStates(Protocol):
             Nfs4Error: BAD_STATEID, OLD_STATEID, STALE_STATEID, EXPIRED, ADMIN_REVOKED, DELEG_REVOKED, OPENMODE, LOCKED, GRACE, DELAY.
         """
 
+    def may_io(self, asker: Asker, seqid: int, other: bytes, access: int) -> bool:
+        """Whether `check_io` surely has nothing against a stateid, whose parts these are; if so the lease is renewed, as there."""
+
     def check_change(self, asker: Asker, file: FileId) -> None:
         """Attributes other than the size change, a name is added, removed or replaced: SETATTR, LINK, REMOVE, RENAME.
 

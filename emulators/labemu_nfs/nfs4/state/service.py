@@ -89,6 +89,25 @@ class NfsState:
             raise Nfs4Error(Status.OPENMODE)
         state.client.renewed = asker.now
 
+    def may_io(self, asker: Asker, seqid: int, other: bytes, access: int) -> bool:
+        """See api.FileStates."""
+        core = self.core
+        state = core.states.get(other)
+        if state is None:
+            anonymous = not seqid and other == ANONYMOUS.other
+            return anonymous and asker.file not in core.files and not self.grace.active(asker.now)
+        client = state.client
+        if seqid != state.seqid and (seqid or not asker.minor):  # RFC 8881 8.2.2: 0 stands for whatever it is
+            return False
+        if state.dead or access & ~state.access or state.file.file != asker.file:
+            return False
+        if client.minor if asker.session is None else asker.session.client is not client:
+            return False
+        if isinstance(state, Open) and not state.owner.confirmed:
+            return False
+        client.renewed = asker.now
+        return True
+
     def _check_special(self, file: FileId, stateid: Stateid, access: int, client: Client | None, now: float) -> None:
         if stateid == BYPASS and access == READ:  # RFC 7530 9.1.4.3
             self.delegations.require_none(file, client, access, now)

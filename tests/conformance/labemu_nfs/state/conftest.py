@@ -259,3 +259,13 @@ class World:
 @pytest.fixture
 def world(client4) -> World:
     return World(client4)
+
+
+@pytest.fixture
+def make_world(make4):
+    """Makes a world over a store of its own, with or without the quick forms of operations."""
+
+    def making(store, *, quick: bool) -> World:
+        return World(make4({"/gold": store}, quick=quick))
+
+    return making
