@@ -7,7 +7,7 @@ An aborted task is never answered (11.5.1), except that other initiators are tol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Set
 from typing import Final
 
 from labemu_iscsi.events import Function, FunctionResponse, TaskManagement
@@ -46,10 +46,6 @@ def _device(session: Session) -> Device:
     return _target(session).device
 
 
-def _has_unit(session: Session, request: TaskManagement) -> bool:
-    return _device(session).unit_at(request.lun) is not None
-
-
 def _abort_task(session: Session, request: TaskManagement) -> FunctionResponse:
     task = session.tasks.get(request.referenced_tag)
     if task is not None:
@@ -73,27 +69,25 @@ def _abort_held(session: Session, request: TaskManagement, *, every_unit: bool =
             session.held[cmd_sn] = (None, b"")
 
 
-def _abort_own(session: Session, lun: bytes | None) -> None:
-    for task in list(session.tasks.values()):
-        if lun is None or task.lun == lun:
-            session.abort(task)
+def _tasks_at(session: Session, unit: LogicalUnit | None) -> list[Task]:
+    """What a session has under way at a unit, under whichever of its numbers; None is everywhere."""
+    device = _device(session)
+    return [task for task in session.tasks.values() if unit is None or device.unit_at(task.lun) is unit]
 
 
-def _clear(sessions: Iterable[Session], issuer: Session, lun: bytes | None, *, attention: bool) -> None:
-    """Abort everybody's tasks; the issuer's in silence, the others' as their unit says."""
-    device = _device(issuer)
-    for session in sessions:
-        if session is issuer:
-            _abort_own(session, lun)
-            continue
-        for task in [task for task in session.tasks.values() if lun is None or task.lun == lun]:
-            unit = device.unit_at(task.lun)
-            if unit is not None and unit.mode.task_aborted_status:
-                _answer_aborted(session, task)
-            else:
-                session.abort(task)
-                if unit is not None and attention and session.nexus is not None:
-                    unit.attentions.establish(session.nexus, COMMANDS_CLEARED)
+def _abort_own(session: Session, unit: LogicalUnit | None) -> None:
+    for task in _tasks_at(session, unit):
+        session.abort(task)
+
+
+def _clear(issuer: Session, unit: LogicalUnit, *, attention: bool) -> None:
+    """Abort everybody's tasks at a unit, through whatever target; the issuer's in silence, the others' as the unit says."""
+    _abort_own(issuer, unit)
+    for home in tuple(unit.attentions.homes):
+        silent = home.abort_tasks(unit.attentions, home.nexuses - {issuer.nexus})
+        if attention:
+            for nexus in silent:
+                unit.attentions.establish(nexus, COMMANDS_CLEARED)
 
 
 def _answer_aborted(session: Session, task: Task) -> None:
@@ -104,29 +98,35 @@ def _answer_aborted(session: Session, task: Task) -> None:
     carrier.wake()
 
 
-def abort_preempted(target: Target, unit: LogicalUnit, nexuses: set[Nexus]) -> None:
-    """End what preempted nexuses have under way at a unit (SPC-4 5.13.11.5)."""
+def abort_tasks(target: Target, unit: LogicalUnit, nexuses: Set[Nexus]) -> set[Nexus]:
+    """End what nexuses of a target have under way at a unit (SPC-4 5.13.11.5, SAM-5 7.3); returns those that were not told by a status."""
+    silent = set()
     for session in [each for each in target.sessions if each.nexus in nexuses]:
-        for task in [task for task in session.tasks.values() if target.device.unit_at(task.lun) is unit]:
+        for task in _tasks_at(session, unit):
             if unit.mode.task_aborted_status:
                 _answer_aborted(session, task)
             else:
                 session.abort(task)
+                if session.nexus is not None:
+                    silent.add(session.nexus)
+    return silent
 
 
 def _abort_task_set(session: Session, request: TaskManagement) -> FunctionResponse:
-    if not _has_unit(session, request):
+    unit = _device(session).unit_at(request.lun)
+    if unit is None:
         return FunctionResponse.NO_LUN
     _abort_held(session, request)
-    _abort_own(session, request.lun)
+    _abort_own(session, unit)
     return FunctionResponse.COMPLETE
 
 
 def _clear_task_set(session: Session, request: TaskManagement) -> FunctionResponse:
-    if not _has_unit(session, request):
+    unit = _device(session).unit_at(request.lun)
+    if unit is None:
         return FunctionResponse.NO_LUN
     _abort_held(session, request)
-    _clear(list(_target(session).sessions), session, request.lun, attention=True)
+    _clear(session, unit, attention=True)
     return FunctionResponse.COMPLETE
 
 
@@ -135,7 +135,7 @@ def _reset_unit(session: Session, request: TaskManagement) -> FunctionResponse:
     if unit is None:
         return FunctionResponse.NO_LUN
     _abort_held(session, request)
-    _clear(list(_target(session).sessions), session, request.lun, attention=False)  # the reset tells them
+    _clear(session, unit, attention=False)  # the reset tells them
     unit.reset()
     return FunctionResponse.COMPLETE
 
@@ -143,8 +143,12 @@ def _reset_unit(session: Session, request: TaskManagement) -> FunctionResponse:
 def _reset_target(session: Session, request: TaskManagement) -> FunctionResponse:
     """Warm and cold; after a cold reset the service ends every session as well (RFC 7143 11.5.1)."""
     _abort_held(session, request, every_unit=True)
-    _clear(list(_target(session).sessions), session, None, attention=False)
-    _device(session).reset()
+    device = _device(session)
+    for unit in set(device.units.values()):
+        _clear(session, unit, attention=False)
+    for each in _target(session).sessions:
+        _abort_own(each, None)  # at LUNs where there is nothing
+    device.reset()
     return FunctionResponse.COMPLETE
 
 
@@ -165,9 +169,10 @@ def _query_task(session: Session, request: TaskManagement) -> FunctionResponse:
 
 
 def _query_task_set(session: Session, request: TaskManagement) -> FunctionResponse:
-    if not _has_unit(session, request):
+    unit = _device(session).unit_at(request.lun)
+    if unit is None:
         return FunctionResponse.NO_LUN
-    found = any(task.lun == request.lun for task in session.tasks.values())
+    found = bool(_tasks_at(session, unit))
     return FunctionResponse.SUCCEEDED if found else FunctionResponse.COMPLETE
 
 

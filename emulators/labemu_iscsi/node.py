@@ -7,7 +7,7 @@ from functools import partial
 
 from labemu_iscsi.errors import AuthorizationFailed, LoginRefused, OutOfResources, TargetMoved, TargetNotFound
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
-from labemu_iscsi.management import abort_preempted
+from labemu_iscsi.management import abort_tasks
 from labemu_iscsi.session import Connection, Parameters, Session, Target
 from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
 
@@ -133,7 +133,7 @@ class Node:
                 address=connection.peer.rpartition(":")[0].strip("[]"),
             )
             target.device.attach(nexus, code)
-            target.device.abort = partial(abort_preempted, target)
+            target.device.abort = partial(abort_tasks, target)
         session = Session(
             initiator=initiator,
             isid=isid,

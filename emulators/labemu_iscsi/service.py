@@ -130,10 +130,8 @@ class Service:
         Barrier(under_way, lambda: self._answer(request, response))
 
     def _all_tasks(self) -> list[Task]:
-        session = self._connection.session
-        assert session is not None
-        assert session.target is not None
-        return [task for each in session.target.sessions for task in each.tasks.values()]
+        """Of all targets: a unit may be in several."""
+        return [task for each in self._connection.node.sessions.values() for task in each.tasks.values()]
 
     def _answer(self, request: TaskManagement, response: int) -> None:
         """The function is complete: nothing that was aborted can have an effect any more (SAM-5 7.1)."""

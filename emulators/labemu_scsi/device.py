@@ -6,7 +6,7 @@ pending, does a reservation conflict, is the medium ready. The fast path pays fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from labemu_scsi import alua
 from labemu_scsi.access import Access
@@ -58,7 +58,7 @@ class Device:
         self._units: dict[bytes, LogicalUnit] = {}
         self.nexuses: set[Nexus] = set()
         self.groups: dict[int, PortGroup] = {}
-        self.abort: Callable[[LogicalUnit, set[Nexus]], None] = lambda _unit, _nexuses: None
+        self.abort: Callable[[LogicalUnit, Set[Nexus]], set[Nexus]] = lambda _unit, _nexuses: set()
 
     @property
     def units(self) -> Mapping[int, LogicalUnit]:
@@ -110,11 +110,10 @@ class Device:
             for each in unit.attentions.known:
                 unit.attentions.settle(each)
 
-    def abort_tasks(self, attentions: Attentions, nexuses: set[Nexus]) -> None:
-        """End what these nexuses have under way at the unit with these attentions."""
-        for unit in set(self._numbers.values()):
-            if unit.attentions is attentions:
-                self.abort(unit, nexuses)
+    def abort_tasks(self, attentions: Attentions, nexuses: Set[Nexus]) -> set[Nexus]:
+        """End what these nexuses have under way at the unit with these attentions; returns those that no status tells of it."""
+        unit = next((unit for unit in self._numbers.values() if unit.attentions is attentions), None)
+        return set() if unit is None else self.abort(unit, nexuses)
 
     def attach(self, nexus: Nexus, code: tuple[int, int] = POWER_ON) -> None:
         """A nexus came to be; its units tell it `code` first. One step, whatever the number of units."""

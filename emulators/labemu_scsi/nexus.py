@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Final, Protocol
 
 from labemu_scsi.limits import MAX_ATTENTIONS
@@ -86,8 +86,8 @@ class Home(Protocol):
     def change_access(self, group: PortGroup, state: AccessState, cause: Cause, nexus: Nexus | None) -> None:
         """Bring one of its groups into a state, and tell all but `nexus`."""
 
-    def abort_tasks(self, attentions: Attentions, nexuses: set[Nexus]) -> None:
-        """End what these nexuses have under way at the unit with these attentions."""
+    def abort_tasks(self, attentions: Attentions, nexuses: Set[Nexus]) -> set[Nexus]:
+        """End what these nexuses have under way at the unit with these attentions; returns those that no status tells of it."""
 
 
 class Attentions:

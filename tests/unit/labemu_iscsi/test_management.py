@@ -10,6 +10,9 @@ import pytest
 from labemu_iscsi.events import Function
 from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import AsyncMessage, TaskManagementResponse
+from labemu_iscsi.session import Target
+
+from .conftest import TARGET
 
 Connect = Callable[..., Any]
 SYNCHRONIZE = b"\x35"
@@ -143,6 +146,73 @@ def test_a_cold_reset_ends_every_session_after_its_answer(node: Node, connect: C
         told, _ = pair.initiator.received[-1]
         assert isinstance(told, AsyncMessage)
         assert told.event == 3
+
+
+def _through_both(node: Node, connect: Connect) -> tuple[Any, Any]:
+    """Two initiators, each at a target of its own; the second reaches the first's unit there, as LUN 3."""
+    other = Target(name="iqn.2026-11.lab:t2", first_port=node.free_ports(1))
+    other.device.add_unit(3, node.targets[TARGET].device.units[0])
+    node.targets[other.name] = other
+    one, two = connect(), connect(target=other.name)
+    for pair in (one, two):
+        pair.hold = True
+        pair.initiator.command(TEST_UNIT_READY, lun=3)
+        pair.exchange()
+    return one, two
+
+
+@pytest.mark.parametrize(
+    ("function", "mine", "theirs"),
+    [
+        (Function.ABORT_TASK_SET, None, None),
+        (Function.CLEAR_TASK_SET, None, (6, 0x2F, 0x00)),
+        (Function.LOGICAL_UNIT_RESET, (6, 0x29, 0x03), (6, 0x29, 0x03)),
+        (Function.TARGET_WARM_RESET, (6, 0x29, 0x03), (6, 0x29, 0x03)),
+    ],
+)
+def test_a_unit_of_two_targets_is_managed_through_both(
+    node: Node, connect: Connect, function: int, mine: object, theirs: object
+) -> None:
+    one, two = _through_both(node, connect)
+    elsewhere = two.initiator.command(SYNCHRONIZE, lun=3)
+    two.exchange()
+    own = _held(one)
+    assert _manage(one, function) == 0
+    for pair in (one, two):
+        pair.release()
+    assert own.status is None
+    assert elsewhere.status == (0 if function == Function.ABORT_TASK_SET else None)
+    assert _attention(one) == mine
+    told = two.initiator.command(TEST_UNIT_READY, lun=3)
+    two.exchange()
+    assert (told.sense_triple if told.sense else None) == theirs
+
+
+def test_a_reset_through_one_target_is_complete_when_work_through_another_has_ended(
+    node: Node, connect: Connect
+) -> None:
+    one, two = _through_both(node, connect)
+    two.hold, two.slow = False, True
+    two.initiator.command(SYNCHRONIZE, lun=3)
+    two.exchange()
+    one.initiator.manage(Function.LOGICAL_UNIT_RESET)
+    one.exchange()
+    assert not any(isinstance(pdu, TaskManagementResponse) for pdu, _ in one.initiator.received)
+    two.release()
+    one.exchange()
+    (answer,) = [pdu for pdu, _ in one.initiator.received if isinstance(pdu, TaskManagementResponse)]
+    assert answer.response == 0
+
+
+def test_tas_is_told_through_the_other_target_as_well(node: Node, connect: Connect) -> None:
+    one, two = _through_both(node, connect)
+    node.targets[TARGET].device.units[0].mode.task_aborted_status = True
+    elsewhere = two.initiator.command(SYNCHRONIZE, lun=3)
+    two.exchange()
+    assert _manage(one, Function.CLEAR_TASK_SET) == 0
+    two.exchange()
+    assert elsewhere.status == 0x40
+    two.release()
 
 
 @pytest.mark.parametrize("function", [9, 10, 11, 12])
