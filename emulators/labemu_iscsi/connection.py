@@ -162,11 +162,22 @@ class TargetConnection(Link):
         return events
 
     def check_deadline(self, now: float) -> None:
-        """End a login that takes too long, ping an initiator that is silent, and end it if it stays so; call it now and then."""
+        """End a login that takes too long, ping an initiator that is silent, and end it if it stays so; call it now and then.
+
+        With error recovery it also asks again for data that does not come.
+        """
         if self.phase is Phase.LOGIN and now >= self.login_deadline:
             self.close("the login took too long")
         elif self.phase is Phase.FULL_FEATURE:
+            if self.recovery is not None:
+                self._check_data(now)
             ping.check(self, now)
+
+    def _check_data(self, now: float) -> None:
+        assert self.recovery is not None
+        mine = [task for task in self.full.tasks.values() if task.carrier in (None, self)]
+        for task in self.recovery.check(mine, now):
+            self._fail(task, DataPhaseError())
 
     def connection_lost(self, reason: str = "connection lost") -> None:
         """The transport is gone, and with it the connection's tasks; at error recovery level 0 the session ends."""
@@ -289,14 +300,16 @@ class TargetConnection(Link):
             else:
                 task = patchwork.data_out(session, self.sender, buffer, start, data)
         except DataPhaseError as error:
-            failed = session.tasks[DataOut.unpack(buffer, start).itt]
-            self.respond(failed, Response(Status.CHECK_CONDITION, b"", error.sense()))
-            failed.aborted = True
+            self._fail(session.tasks[DataOut.unpack(buffer, start).itt], error)
         else:
             if task is not None:
                 self.events.append(task)
         if session.waiting:
             gather.resume(session, self.sender, self)
+
+    def _fail(self, task: Task, error: DataPhaseError) -> None:
+        self.respond(task, Response(Status.CHECK_CONDITION, b"", error.sense()))
+        task.aborted = True
 
     # Answering
 

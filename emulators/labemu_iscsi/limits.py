@@ -88,6 +88,12 @@ PING_AFTER: Final = 60.0
 PING_TIMEOUT: Final = 30.0
 """Seconds that it has to say anything at all; then the connection is dropped, so that dead peers do not keep their reservations."""
 
+DATA_TIMEOUT: Final = 5.0
+"""Seconds without data-out that was asked for, after which error recovery level 1 asks for it again (RFC 7143 7.2.2)."""
+
+MAX_REQUESTS: Final = 3
+"""How often; then the command ends with DATA PHASE ERROR."""
+
 RETAINED_PDUS: Final = 4096
 """Responses kept for a status SNACK until they are acknowledged; Linux acknowledges with its next command."""
 

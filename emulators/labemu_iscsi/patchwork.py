@@ -41,11 +41,12 @@ def data_out(
     task = session.tasks.get(itt)
     if task is None or task.aborted:
         return None
-    if task.coverage is None:
-        task.coverage = Coverage()
-        task.coverage.add(0, task.gathered)
+    _cover(task)
+    assert task.coverage is not None
     end = offset + len(data)
     r2t = None if ttt == NO_TAG else session.r2ts.get(ttt)
+    if r2t is None and ttt != NO_TAG and session.parameters.recovery_level:
+        return None  # it was late, and is asked for under another tag already
     low, high = _stretch(task, r2t, ttt)
     if not low <= offset <= end <= high:
         raise DataPhaseError()
@@ -66,6 +67,23 @@ def data_out(
         return task
     solicit(session, sender, task)
     return None
+
+
+def ask_again(session: Session, sender: Sender, task: Task) -> None:
+    """What was asked for, or promised, does not come: ask for what is missing of it."""
+    _cover(task)
+    assert task.coverage is not None
+    if task.unsolicited:
+        _end_unsolicited(session, sender, task, task.coverage.end)
+    for ttt, r2t in [(ttt, r2t) for ttt, r2t in session.r2ts.items() if r2t.task is task]:
+        _end_solicited(session, sender, task, ttt, r2t)
+    solicit(session, sender, task)
+
+
+def _cover(task: Task) -> None:
+    if task.coverage is None:
+        task.coverage = Coverage()
+        task.coverage.add(0, task.gathered)
 
 
 def _stretch(task: Task, r2t: OpenR2t | None, ttt: int) -> tuple[int, int]:

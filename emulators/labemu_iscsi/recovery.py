@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from labemu_iscsi import patchwork
-from labemu_iscsi.limits import MAX_HEADER_ERRORS
+from labemu_iscsi.limits import DATA_TIMEOUT, MAX_HEADER_ERRORS, MAX_REQUESTS
 from labemu_iscsi.pdu import Opcode, SnackRequest
 from labemu_iscsi.retaining import RetainingSender
 from labemu_iscsi.session import Session
@@ -14,6 +16,15 @@ from labemu_iscsi.task import Task
 
 _EXP_STAT_SN: Final = struct.Struct(">I")
 _EXP_STAT_SN_AT: Final = 28  # in every request
+
+
+@dataclass(kw_only=True)
+class _Wait:
+    """A task's wait for data-out: how much was there, since when that is so, and how often it was asked for again."""
+
+    gathered: int
+    since: float
+    requests: int = 0
 
 
 class Recovery:
@@ -28,6 +39,7 @@ class Recovery:
         self._sender = sender
         self._session = session
         self._header_errors = 0
+        self._waits: dict[Task, _Wait] = {}
 
     def acknowledge(self, buffer: bytearray, start: int) -> None:
         """A PDU is there, whole: what its ExpStatSN says arrived need not be kept (RFC 7143 4.2.2.2)."""
@@ -61,3 +73,28 @@ class Recovery:
         size = int.from_bytes(buffer[start + 5 : start + 8], "big")
         empty = memoryview(bytes(size))
         return patchwork.data_out(self._session, self._sender, buffer, start, empty, damaged=True)
+
+    def check(self, tasks: Iterable[Task], now: float) -> list[Task]:
+        """Ask again for data-out that does not come (RFC 7143 7.2.2), and name the tasks that are to be given up.
+
+        Args:
+            tasks: the connection's.
+            now: seconds on the driver's clock.
+        """
+        given_up, waits = [], {}
+        for task in tasks:
+            if not task.open_r2ts and not task.unsolicited:
+                continue
+            wait = self._waits.get(task)
+            if wait is None or wait.gathered != task.gathered:
+                wait = _Wait(gathered=task.gathered, since=now)
+            elif now - wait.since >= DATA_TIMEOUT:
+                if wait.requests == MAX_REQUESTS:
+                    given_up.append(task)
+                    continue
+                patchwork.ask_again(self._session, self._sender, task)
+                wait.since = now
+                wait.requests += 1
+            waits[task] = wait
+        self._waits = waits
+        return given_up

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from labemu_iscsi.initiator import Result
-from labemu_iscsi.limits import RETAINED_DATA, RETAINED_PDUS
+from labemu_iscsi.limits import DATA_TIMEOUT, MAX_REQUESTS, RETAINED_DATA, RETAINED_PDUS
 from labemu_iscsi.pdu import DataIn, DataOut, NopIn, NopOut, ReadyToTransfer, Reject, ScsiCommand, ScsiResponse, decode
 
 Connect = Callable[..., Any]
@@ -210,6 +210,87 @@ def test_damaged_unsolicited_data_is_asked_for_again(connect: Connect) -> None:
     read = initiator.command(_read(0, 4), read=2048)
     pair.exchange()
     assert bytes(read.data) == data
+
+
+def _lossy(pair: Any, *, times: int, final: bool = True) -> list[DataOut]:
+    """Lose Data-Out PDUs on their way: those that end a sequence, or the first of each."""
+    lost: list[DataOut] = []
+
+    def spoil(out: bytes) -> bytes:
+        wire = b""
+        for pdu, raw in _pdus(out):
+            if isinstance(pdu, DataOut) and bool(pdu.flags & 0x80) is final and len(lost) < times:
+                lost.append(pdu)
+                continue
+            wire += raw
+        return wire
+
+    pair.spoil = spoil
+    return lost
+
+
+def test_data_out_that_does_not_come_is_asked_for_again_after_a_while(connect: Connect) -> None:
+    pair = connect(keys=LEVEL_1 | {"ImmediateData": "No", "MaxBurstLength": "2048"})
+    pair.initiator.answers["MaxRecvDataSegmentLength"] = "512"
+    data, lost = os.urandom(2048), _lossy(pair, times=1)
+    result = pair.initiator.command(_write(3, 4), data=data)
+    pair.exchange()
+    assert lost
+    for now in (0.0, DATA_TIMEOUT - 0.1):
+        pair.connection.check_deadline(now)
+        pair.exchange()
+        assert result.status is None
+    pair.connection.check_deadline(DATA_TIMEOUT)
+    pair.exchange()
+    assert result.status == 0
+    asked = [pdu for pdu, _ in pair.initiator.received if isinstance(pdu, ReadyToTransfer)]
+    assert [(each.offset, each.length) for each in asked] == [(0, 2048), (1536, 512)]
+    read = pair.initiator.command(_read(3, 4), read=2048)
+    pair.exchange()
+    assert bytes(read.data) == data
+
+
+def test_data_that_never_comes_ends_its_command_and_nothing_else(connect: Connect) -> None:
+    pair = connect(keys=LEVEL_1 | {"ImmediateData": "No"})
+    lost = _lossy(pair, times=MAX_REQUESTS + 1)
+    result = pair.initiator.command(_write(3, 1), data=bytes(512))
+    pair.exchange()
+    for turn in range(MAX_REQUESTS + 2):
+        assert result.status is None
+        pair.connection.check_deadline(turn * DATA_TIMEOUT)
+        pair.exchange()
+    assert len(lost) == MAX_REQUESTS + 1
+    assert result.status == 2
+    assert result.sense_triple == (0x0B, 0x4B, 0x00)
+    good = pair.initiator.command(_write(3, 1), data=bytes(512))
+    pair.exchange()
+    assert good.status == 0
+
+
+def test_data_that_was_only_late_harms_nothing(connect: Connect) -> None:
+    pair = connect(keys=LEVEL_1 | {"ImmediateData": "No"})
+    late: list[bytes] = []
+
+    def hold(out: bytes) -> bytes:
+        wire = b""
+        for pdu, raw in _pdus(out):
+            if isinstance(pdu, DataOut) and not late:
+                late.append(raw)
+                continue
+            wire += raw
+        return wire
+
+    pair.spoil = hold
+    result = pair.initiator.command(_write(3, 1), data=b"d" * 512)
+    pair.exchange()
+    pair.connection.check_deadline(0.0)
+    pair.connection.check_deadline(DATA_TIMEOUT)
+    for event in pair.connection.receive_data(late[0]):
+        pair.service.handle(event)
+    assert result.status is None
+    pair.exchange()
+    assert result.status == 0
+    assert not pair.connection.closed
 
 
 def test_a_header_that_is_damaged_costs_one_pdu_and_no_more(connect: Connect) -> None:
