@@ -121,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="ask for CHAP: the first line is user:secret, a second one the target's own user:secret for mutual CHAP",
     )
+    parser.add_argument(
+        "--discovery-chap", type=Path, metavar="FILE", help="ask for CHAP in discovery too; a file as for --chap-file"
+    )
     parser.add_argument("--allow-wildcard", action="store_true", help="permit portals such as 0.0.0.0")
     parser.add_argument(
         "--ping-after",
@@ -146,7 +149,12 @@ def _parser() -> argparse.ArgumentParser:
 def _credentials(path: Path | None) -> Credentials | None:
     if path is None:
         return None
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    try:
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServerConfigError(
+            f"cannot read credentials from {path}: {error}", hint="a file with user:secret"
+        ) from error
     pairs = [line.partition(":") for line in lines[:2]]
     if not pairs or not all(user and secret for user, _, secret in pairs):
         raise ServerConfigError(f"{path} holds no credentials", hint="write user:secret on its first line")
@@ -190,7 +198,9 @@ def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
         )
     except ValueError as error:
         store.close()
-        raise ServerConfigError(f"{url}: {error}") from error
+        raise ServerConfigError(
+            f"{url}: {error}", hint="see `python -m labemu_iscsi --help` for what a URL may carry"
+        ) from error
 
 
 def _add_target(server: IscsiServer, options: _TargetOptions, credentials: Credentials | None) -> None:
@@ -198,7 +208,9 @@ def _add_target(server: IscsiServer, options: _TargetOptions, credentials: Crede
     try:
         groups = [int(tag) for tag in options.group] or None
     except ValueError as error:
-        raise ServerConfigError(f"{name}: a group is a number, not {options.group}") from error
+        raise ServerConfigError(
+            f"{name}: a group is a number, not {', '.join(options.group)}", hint="such as --group 2"
+        ) from error
     server.add_target(
         name,
         credentials=credentials,
@@ -207,7 +219,11 @@ def _add_target(server: IscsiServer, options: _TargetOptions, credentials: Crede
         groups=groups,
     )
     for pair in options.initiator_chap:
-        initiator, _, path = pair.partition("=")
+        initiator, equals, path = pair.partition("=")
+        if not equals or not path:
+            raise ServerConfigError(
+                f"{name}: {pair} is no IQN=FILE", hint="such as iqn.1993-08.org.debian:01:me=secret.txt"
+            )
         server.set_credentials(name, _credentials(Path(path)), initiator=initiator)
     for index, url in enumerate(options.lun):
         _add_lun(server, name, index, url)
@@ -230,6 +246,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         ping_after=arguments.ping_after,
         ping_timeout=arguments.ping_timeout,
     )
+    server.set_discovery_credentials(_credentials(arguments.discovery_chap))
     control = None if arguments.control is None else ControlSocket(arguments.control, server.faults)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

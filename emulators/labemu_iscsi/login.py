@@ -224,11 +224,13 @@ class Login:
         return [] if answer is None else [(name, answer)]
 
     def _credentials(self) -> Credentials | None:
-        return None if self._target is None else self._target.credentials_for(self.initiator)
+        if self._target is None:
+            return self._node.discovery_credentials
+        return self._target.credentials_for(self.initiator)
 
     def _require_authentication(self) -> None:
         if self._credentials() is not None and (self._chap is None or not self._chap.done):
-            raise AuthenticationFailed("the target wants CHAP")
+            raise AuthenticationFailed("CHAP is wanted here")
 
     def _reply(self, request: LoginRequest, stage: Stage, next_stage: Stage | None) -> Reply:
         """As much of the answer as fits into one PDU; the stage ends with the last of it."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from labemu_iscsi.errors import AuthorizationFailed, LoginRefused, OutOfResources, TargetMoved, TargetNotFound
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.management import abort_tasks
 from labemu_iscsi.session import Connection, Parameters, Session, Target
 from labemu_scsi.nexus import NEXUS_LOSS, POWER_ON, Nexus
+
+if TYPE_CHECKING:
+    from labemu_iscsi.auth import Credentials
 
 _MAX_PORT = 0xFFFF
 _MAX_SESSIONS = 0xFFFF - 1  # a TSIH is 16 bits and not zero
@@ -35,6 +39,7 @@ class Node:
         self.portals: Sequence[str] = ()  # host:port
         self.tags: Mapping[str, int] = {}  # of portals that are not in group 1
         self.refusal: Refusal | None = None
+        self.discovery_credentials: Credentials | None = None  # to see the targets; None lets everybody look
         self.ping_after = PING_AFTER
         self.ping_timeout = PING_TIMEOUT
         self._last_tsih = 0

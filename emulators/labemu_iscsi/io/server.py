@@ -182,7 +182,7 @@ class IscsiServer:
                 f"{name!r} is not an iSCSI name", hint="write it like iqn.2026-11.lab:disks, in lower case"
             )
         if name in self._node.targets:
-            raise ServerConfigError(f"the target {name} exists already")
+            raise ServerConfigError(f"the target {name} exists already", hint="give each target a name of its own")
         tags = sorted(set(self._tags) if groups is None else set(groups))
         if not tags or not set(tags) <= set(self._tags):
             raise ServerConfigError(f"{name}: no portal is in group {groups}", hint="give a portal that tag")
@@ -243,6 +243,10 @@ class IscsiServer:
         else:
             target.credentials_of[initiator] = credentials
 
+    def set_discovery_credentials(self, credentials: Credentials | None) -> None:
+        """What must be proven in discovery from the next login on; None shows the targets to everybody who is let in."""
+        self._node.discovery_credentials = credentials
+
     def set_access_state(self, name: str, tag: int, state: AccessState, *, preferred: bool | None = None) -> None:
         """Bring a target's portal group into an asymmetric access state; its initiators are told (SPC-4 5.15).
 
@@ -254,6 +258,16 @@ class IscsiServer:
         if preferred is not None:
             group.preferred = preferred
         target.device.change_access(group, state, Cause.IMPLICIT, None)
+
+    def request_logout(self, name: str, seconds: int) -> None:
+        """Ask a target's initiators to log out (RFC 7143 11.9.1); sessions that are still there after so long are ended.
+
+        Raises:
+            KeyError: no such target.
+        """
+        for session in list(self._node.targets[name].sessions):
+            session.request_logout(seconds)
+            asyncio.get_running_loop().call_later(seconds, self._node.drop, session, "it did not log out when asked")
 
     def redirect(self, name: str, address: str) -> None:
         """Send logins at a target to another address, such as 10.0.0.2:3260; an empty one takes them again.

@@ -111,6 +111,9 @@ def test_sigterm_ends_it_cleanly_and_frees_the_port(target: Any) -> None:
     target.start()
 
 
+ONE = ("--portal", "127.0.0.1:0", "--target", "iqn.2026-11.lab:t")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -119,6 +122,20 @@ def test_sigterm_ends_it_cleanly_and_frees_the_port(target: Any) -> None:
         (["--portal", "127.0.0.1:0", "--target", "No Name"], "is not an iSCSI name"),
         (["--portal", "127.0.0.1:0", "--target", "iqn.2026-11.lab:t", "--lun", "memory://x"], "has no size"),
         (["--portal", "127.0.0.1:0", "--target", "iqn.2026-11.lab:t", "--lun", "/nowhere/disk"], "does not exist"),
+        ([*ONE, "--lun", "memory://x?size=1MiB&number=9&block_size=1000"], "1000"),
+        ([*ONE, "--lun", "memory://x?size=1MiB", "--lun", "memory://y?size=1MiB&number=0"], "is taken"),
+        ([*ONE, "--lun", "lun://iqn.2026-11.lab:none/0"], "no such disk, or its place is taken"),
+        ([*ONE, "--group", "two"], "a group is a number, not two"),
+        ([*ONE, "--group", "7"], "no portal is in group [7]"),
+        ([*ONE, "--allow-network", "10.0.0.0/99"], "10.0.0.0/99"),
+        ([*ONE, "--access-state", "1=asleep"], "1=asleep is no TAG=STATE"),
+        ([*ONE, "--access-state", "2=standby"], "2=standby is no TAG=STATE"),
+        ([*ONE, "--initiator-chap", "iqn.2026-11.lab:me"], "is no IQN=FILE"),
+        ([*ONE, "--initiator-chap", "iqn.2026-11.lab:me=/nowhere/secret"], "cannot read credentials from /nowhere/"),
+        ([*ONE, "--chap-file", "/dev/null"], "/dev/null holds no credentials"),
+        ([*ONE, "--discovery-chap", "/nowhere/secret"], "cannot read credentials from /nowhere/secret"),
+        ([*ONE, "--target", "iqn.2026-11.lab:t"], "exists already"),
+        (["--portal", "192.0.2.1:0"], "192.0.2.1"),
     ],
 )
 def test_what_cannot_be_served_says_what_and_what_to_do(arguments: list[str], words: str) -> None:
@@ -129,3 +146,21 @@ def test_what_cannot_be_served_says_what_and_what_to_do(arguments: list[str], wo
     assert words in done.stderr
     assert "hint:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--portal", "127.0.0.1:0,0"], "'0' is no portal group tag, which is between 1 and 65535"),
+        (["--portal", "127.0.0.1:70000"], "'127.0.0.1:70000' is not ADDRESS:PORT"),
+        (["--portal", "127.0.0.1:0", "--lun", "memory://x?size=1MiB"], "--lun before any --target"),
+        ([], "the following arguments are required: --portal"),
+    ],
+)
+def test_options_that_do_not_parse_are_explained_with_the_usage(arguments: list[str], words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "labemu_iscsi", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "usage:" in done.stderr

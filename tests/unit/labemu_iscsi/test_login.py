@@ -117,6 +117,33 @@ def test_chap_keeps_out_who_does_not(node: Node, connect: Connect, chap: tuple[s
     assert pair.connection.closed
 
 
+def test_an_initiator_with_a_secret_of_its_own_proves_that_and_no_other(node: Node, connect: Connect) -> None:
+    target = node.targets[TARGET]
+    target.credentials = Credentials(user="me", password="secretsecret")
+    target.credentials_of["iqn.2026-11.lab:special"] = Credentials(user="special", password="ownsecretown")
+    for name, chap, enters in (
+        ("iqn.2026-11.lab:special", ("special", "ownsecretown"), True),
+        ("iqn.2026-11.lab:special", ("me", "secretsecret"), False),
+        ("iqn.2026-11.lab:other", ("special", "ownsecretown"), False),
+        ("iqn.2026-11.lab:other", ("me", "secretsecret"), True),
+    ):
+        pair = connect(name=name, chap=chap, login=False)
+        pair.initiator.login()
+        pair.exchange()
+        assert pair.initiator.logged_in is enters, (name, chap)
+
+
+def test_discovery_asks_for_chap_where_that_is_wanted(node: Node, connect: Connect) -> None:
+    node.discovery_credentials = Credentials(user="look", password="aroundaround")
+    for chap, enters in ((None, False), (("look", "wrongwrongwrong"), False), (("look", "aroundaround"), True)):
+        pair = connect(target="", chap=chap, login=False)
+        pair.initiator.login()
+        pair.exchange()
+        assert pair.initiator.logged_in is enters, chap
+    pair = connect()  # the target itself is open
+    assert pair.initiator.logged_in
+
+
 def test_nothing_but_logins_is_taken_before_the_session(node: Node) -> None:
     connection = TargetConnection(node)
     connection.receive_data(b"\x01" + bytes(47))

@@ -88,6 +88,30 @@ def test_a_registration_at_all_ports_has_a_key_for_each(two_ports: Any) -> None:
     assert keys(two_ports) == []
 
 
+def test_the_full_status_is_laid_out_as_spc_4_6_15_5_has_it(two_ports: Any) -> None:
+    two_ports.nexuses[0].initiator_port = "iqn.2026-11.lab:i1,i,0x800000000001"
+    assert pr_out(two_ports, 0, 0, KEY).status == 0
+    assert pr_out(two_ports, 1, KEY, kind=3).status == 0  # RESERVE, Exclusive Access
+    name = b"iqn.2026-11.lab:i1,i,0x800000000001\0"  # 36 bytes, a multiple of four
+    wanted = b"".join(
+        (
+            bytes.fromhex("00000001"),  # PRGENERATION
+            (24 + 4 + len(name)).to_bytes(4, "big"),  # ADDITIONAL LENGTH
+            KEY.to_bytes(8, "big"),
+            bytes(4),
+            bytes.fromhex("01"),  # R_HOLDER; ALL_TG_PT is 0
+            bytes.fromhex("03"),  # LU_SCOPE, Exclusive Access
+            bytes(4),
+            bytes.fromhex("0001"),  # RELATIVE TARGET PORT IDENTIFIER
+            (4 + len(name)).to_bytes(4, "big"),  # ADDITIONAL DESCRIPTOR LENGTH
+            bytes.fromhex("4500"),  # FORMAT CODE 01b, PROTOCOL IDENTIFIER 5
+            len(name).to_bytes(2, "big"),
+            name,
+        )
+    )
+    assert bytes(two_ports.send(b"\x5e\3\0\0\0\0\0\x10\x00").data) == wanted
+
+
 def test_specified_initiators_are_registered_with_the_sender(two_ports: Any) -> None:
     absent = transport_id.encode("iqn.2026-11.lab:i9,i,0x800000000001")
     extra = len(absent).to_bytes(4, "big") + absent
