@@ -111,6 +111,10 @@ class PseudoStore:
         key = self.lookup(directory, name)
         return key, self.getattr(key)
 
+    def glance(self, directory: Key, name: bytes) -> Attributes:
+        """As of FileStore."""
+        return self.getattr(self.lookup(directory, name))
+
     def parent(self, directory: Key) -> Key:
         """As of FileStore."""
         return _key(self.at(directory).path.rpartition("/")[0] or "/")

@@ -12,14 +12,15 @@ from dataclasses import replace
 from struct import Struct
 
 from labemu_nfs.exports import Export
-from labemu_nfs.limits import MAX_IO
+from labemu_nfs.limits import MAX_IO, MAX_READDIR
 from labemu_nfs.nfs4.attributes import MAX_PLANS, WRITE_ONLY
 from labemu_nfs.nfs4.compound import Compound, Handler, Op, Quick
 from labemu_nfs.nfs4.constants import MAX_HANDLE as _MAX_HANDLE
 from labemu_nfs.nfs4.constants import Attribute, Number, StableHow
 from labemu_nfs.nfs4.context import Context4
+from labemu_nfs.nfs4.listing import QuickListing, UnusualError
 from labemu_nfs.nfs4.node import Node
-from labemu_nfs.nfs4.ops import attributes, data, filehandles, names
+from labemu_nfs.nfs4.ops import attributes, data, directories, filehandles, names
 from labemu_nfs.nfs4.packing import Packer
 from labemu_nfs.nfs4.state import api
 from labemu_nfs.nfs4.status import Status
@@ -37,6 +38,8 @@ _MAX_TEXT = 256
 _TEXTS = tuple(Struct(f">{size}s{-size & 3}x") for size in range(_MAX_TEXT))
 """Opaque data of each size with its padding: a struct fails where the message ends before."""
 
+_READDIR = Struct(">Q8sIII")
+_LISTS = access.READ | access.EXECUTE
 _READ = Struct(">I12sQI")
 _WRITE = Struct(">I12sQII")
 _WRITTEN = Struct(">IIII8s")
@@ -57,6 +60,7 @@ def _done(number: Number) -> bytes:
 
 
 _PUTFH, _LOOKUP, _GETFH = _done(Number.PUTFH), _done(Number.LOOKUP), _done(Number.GETFH)
+_READ_DIRECTORY = _done(Number.READDIR)
 _SAVEFH, _RESTOREFH, _GETATTR = _done(Number.SAVEFH), _done(Number.RESTOREFH), _done(Number.GETATTR)
 
 
@@ -97,6 +101,7 @@ class QuickForms:
             attributes.access_: self.access_,
             data.read: self.read,
             data.write: self.write,
+            directories.readdir: self.readdir,
         }
         return tuple(replace(op, quick=quick.get(op.handler)) for op in rows)
 
@@ -242,6 +247,30 @@ class QuickForms:
         supported = wanted & attributes.tellable(compound, node)
         compound.put(_FOUR.pack(Number.ACCESS, Status.OK, supported, supported & attributes.granted(node)))
         return at + 4
+
+    def readdir(self, compound: Compound, view: memoryview, at: int) -> int:
+        """READDIR: see directories; where no other export is below, and sets that have a Packer."""
+        words: int
+        cookie, verifier, wanted, everything, words = _READDIR.unpack_from(view, at)
+        node = compound.current
+        if node is None or words > _BITMAP_WORDS or verifier != directories.VERIFIER:
+            return 0
+        at += _READDIR.size - 4
+        text = _TEXTS[4 + 4 * words]
+        bitmap: bytes = text.unpack_from(view, at)[0]
+        packer = self.packer(compound, node.export, bitmap)
+        left = min(everything, MAX_READDIR, compound.room) - directories.OVERHEAD
+        if packer is None or left < 0 or cookie in directories.RESERVED_COOKIES or self._about(node.export).crosses:
+            return 0
+        found = node.attributes
+        if found.kind is not _DIRECTORY or _LISTS & ~access.permitted(found, node.who):
+            return 0
+        try:
+            results = QuickListing(compound, node, packer).read(cookie, left, wanted or left)
+        except UnusualError:
+            return 0
+        compound.put_large([_READ_DIRECTORY, results])
+        return at + text.size
 
     # -- bytes ---------------------------------------------------------------------------------------------------------
 

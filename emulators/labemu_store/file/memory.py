@@ -314,6 +314,9 @@ class MemoryFileStore:
         key = self.lookup(directory, name)
         return key, self.getattr(key)
 
+    def glance(self, directory: Key, name: bytes) -> Attributes:
+        return self.getattr(self.lookup(directory, name))
+
     def parent(self, directory: Key) -> Key:
         return self._directory(directory).parent.key
 

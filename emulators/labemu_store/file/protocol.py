@@ -64,6 +64,9 @@ class NameStore(Protocol):
     def peek(self, directory: Key, name: bytes) -> tuple[Key, Attributes]:
         """As `lookup`, with the attributes, for listings: the node is not expected to be used soon."""
 
+    def glance(self, directory: Key, name: bytes) -> Attributes:
+        """As `peek`, for who wants neither the key nor the change number, which is none to be told to anybody."""
+
     def parent(self, directory: Key) -> Key:
         """The directory above; the root's is the root."""
 

@@ -21,14 +21,20 @@ from labemu_nfs.xdr import FALSE, TRUE, Decoder, opaque, u32
 from labemu_store.file import access
 from labemu_store.file.types import Attributes, DirectoryEntry, FileKind
 
-_VERIFIER = bytes(8)
+VERIFIER = bytes(8)
 _ARGUMENTS = Struct(">Q8sII")
-_OVERHEAD = 8 + 4 + 4
+OVERHEAD = 8 + 4 + 4
 """Bytes of the results without entries: verifier, the end of the list, eof."""
 
 _ENTRY = Struct(">IQI")
-_DOTS = (b".", b"..")
-_RESERVED_COOKIES = (1, 2)
+_TO_RECORDS = 3
+"""What an entry takes in a reply, with attributes, over what it takes in the store's listing: what would have no room is not listed."""
+
+_NEARLY = 8
+"""A reply is full enough with less than this part of it left."""
+
+DOTS = (b".", b"..")
+RESERVED_COOKIES = (1, 2)
 _RDATTR_ERROR = 1 << Attribute.RDATTR_ERROR
 _FILEID_ONLY = 1 << Attribute.FILEID | 1 << Attribute.MOUNTED_ON_FILEID | _RDATTR_ERROR
 _ONLY_ERROR = encode_bitmap(_RDATTR_ERROR)
@@ -44,19 +50,25 @@ def readdir(compound: Compound, arguments: Decoder) -> bytes:
     if node.attributes.kind is not FileKind.DIRECTORY:
         raise Nfs4Error(Status.NOTDIR)
     access.require(node.attributes, node.who, access.READ)
-    if cookie in _RESERVED_COOKIES:
+    if cookie in RESERVED_COOKIES:
         raise Nfs4Error(Status.BAD_COOKIE)  # RFC 8881 18.23.3
-    if verifier != _VERIFIER:  # type: ignore[comparison-overlap] # what Struct gives for "s" is bytes
+    if verifier != VERIFIER:  # type: ignore[comparison-overlap] # what Struct gives for "s" is bytes
         raise Nfs4Error(Status.NOT_SAME)  # RFC 8881 18.23.3
-    left = min(everything, MAX_READDIR, compound.room) - _OVERHEAD
+    left = min(everything, MAX_READDIR, compound.room) - OVERHEAD
     if left < 0:
         raise Nfs4Error(Status.TOOSMALL)
-    listing = _Listing(compound, node, plan_of(mask, compound.minor))
+    listing = Listing(compound, node, plan_of(mask, compound.minor))
     return listing.read(cookie, left, names or left)
 
 
-class _Listing:
-    """One READDIR under way."""
+class Listing:
+    """One READDIR under way.
+
+    Args:
+        compound: which it is of.
+        node: the directory, whose entries may be told to the caller.
+        plan: of the attributes.
+    """
 
     def __init__(self, compound: Compound, node: Node, plan: Plan) -> None:
         self._compound = compound
@@ -68,12 +80,13 @@ class _Listing:
 
     def read(self, cookie: int, left: int, names: int) -> bytes:
         """The results, from after a cookie on: `left` bytes of entries, about `names` bytes of names."""
-        parts: list[bytes] = [_VERIFIER]
+        parts: list[bytes] = [VERIFIER]
+        enough = left // _NEARLY
         while True:
-            entries, eof = self._list(cookie, min(left, names))
+            entries, eof = self._list(cookie, max(1, min(left // _TO_RECORDS, names)))
             for entry in entries:
                 cookie = entry.cookie
-                part = b"" if entry.name in _DOTS else self._entry(entry)
+                part = b"" if entry.name in DOTS else self.entry(entry)
                 left -= len(part)
                 if left < 0 or (names <= 0 and part):
                     if len(parts) == 1:
@@ -84,7 +97,7 @@ class _Listing:
                     names -= len(entry.name) + 16
             if eof:
                 return b"".join((*parts, FALSE, TRUE))
-            if len(parts) > 1:
+            if len(parts) > 1 and (left <= enough or names <= 0):
                 return b"".join((*parts, FALSE, FALSE))
 
     def _list(self, cookie: int, size: int) -> tuple[list[DirectoryEntry], bool]:
@@ -95,7 +108,7 @@ class _Listing:
                 raise Nfs4Error(Status.BAD_COOKIE) from None
             raise
 
-    def _entry(self, entry: DirectoryEntry) -> bytes:
+    def entry(self, entry: DirectoryEntry) -> bytes:
         """entry4; nothing for one that went away meanwhile. Raises Nfs4Error, OSError where the client asks for no rdattr_error."""
         try:
             attributes = self._attributes(entry)

@@ -15,7 +15,7 @@ from labemu_store.file.types import DirectoryEntry
 _HEAD = Struct("=QqHB")
 """struct linux_dirent64: inode, position after it, length of the record, type; then the name, ended by a zero byte."""
 
-MIN_CHUNK = 4096
+MIN_CHUNK = 1024
 MAX_CHUNK = 65536
 """Bytes asked of the kernel at once: at least one longest record, at most what a reply of a usual size can hold."""
 

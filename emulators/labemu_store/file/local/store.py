@@ -230,6 +230,13 @@ class LocalFileStore(LocalSparse):
         self._keys.remember(key, directory, name)
         return key, attributes_of(result, self._open.change_after(key, result.st_ctime_ns))
 
+    def glance(self, directory: Key, name: bytes) -> Attributes:
+        check_name(name)
+        result = os.stat(name, dir_fd=self._open.node(directory).path, follow_symlinks=False)
+        if result.st_dev != self._device:
+            raise OSError(EACCES, "another file system is mounted there")
+        return attributes_of(result, 0)
+
     def _directory(self, key: Key) -> Node:
         node = self._open.node(key)
         if not stat.S_ISDIR(node.stat().st_mode):

@@ -150,6 +150,7 @@ def test_a_symlink_is_never_followed(folder):
 def test_only_single_names_reach_the_disk(folder, name):
     with closing(LocalFileStore(folder)) as store:
         failing(22, store.lookup, store.root, name)
+        failing(22, store.glance, store.root, name)
         failing(22, store.create, store.root, name, OWNER)
         failing(22, store.unlink, store.root, name)
 
@@ -217,3 +218,12 @@ def test_a_kept_file_is_there_though_many_others_were_used_meanwhile(folder):
         assert len(open_descriptors()) <= len(before) + 8
     finally:
         files.close()
+
+
+def test_a_glance_sees_what_peek_sees_but_for_the_change_number(store):
+    key = store.create(store.root, b"f", OWNER)
+    store.symlink(store.root, b"l", b"nowhere", OWNER)
+    store.write(key, 0, b"data")
+    for name in (b"f", b"l"):
+        assert store.glance(store.root, name)._replace(change=0) == store.peek(store.root, name)[1]._replace(change=0)
+    failing(ENOENT, store.glance, store.root, b"none")
