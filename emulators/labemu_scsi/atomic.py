@@ -10,7 +10,8 @@ from typing import Final
 
 from labemu_scsi.access import Access
 from labemu_scsi.cdb import CommandSpec
-from labemu_scsi.command import GOOD, Command, Deferred, Outcome, Response
+from labemu_scsi.command import GOOD, Command, Outcome, Response
+from labemu_scsi.durable import change
 from labemu_scsi.limits import MAX_ATOMIC_BYTES
 from labemu_scsi.sense import InvalidDataOut, InvalidField
 from labemu_scsi.transfer import check_range
@@ -19,7 +20,6 @@ from labemu_store.block import Operation
 
 _CDB: Final = struct.Struct(">xBQHHxx")
 _PROTECT: Final = 0xE0
-_FUA: Final = 0x08
 
 
 def write_atomic16(unit: LogicalUnit, command: Command) -> Outcome:
@@ -39,18 +39,13 @@ def write_atomic16(unit: LogicalUnit, command: Command) -> Outcome:
     if len(command.data) != wanted:  # a part of it would not be atomic
         raise InvalidDataOut()
     data = bytes(command.data)
-    durable = bool(flags & _FUA) or not unit.mode.write_cache
 
     def work() -> Response:
         with unit.atomic:
             unit.store.write(offset, data)
-        if durable:
-            unit.store.flush()
         return Response(0, wanted=wanted)
 
-    if durable:
-        return Deferred(work, unit.store.latency(Operation.WRITE, offset, wanted))
-    return unit.perform(Operation.WRITE, offset, wanted, work)
+    return change(unit, Operation.WRITE, offset, wanted, work, flags=flags)
 
 
 COMMANDS = (

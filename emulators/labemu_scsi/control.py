@@ -6,6 +6,7 @@ from labemu_scsi.access import Access
 from labemu_scsi.alua import not_ready
 from labemu_scsi.cdb import RW10, RW16, CommandSpec, cut
 from labemu_scsi.command import GOOD, Command, Outcome, Response
+from labemu_scsi.durable import flush_then
 from labemu_scsi.sense import (
     CheckCondition,
     InvalidField,
@@ -14,7 +15,7 @@ from labemu_scsi.sense import (
     RemovalPrevented,
     UnitAttention,
 )
-from labemu_scsi.transfer import check_range, flush_then
+from labemu_scsi.transfer import check_range
 from labemu_scsi.unit import LogicalUnit
 
 _START = 0x01

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from labemu_scsi.access import Access
 from labemu_scsi.cdb import CommandSpec, cut
 from labemu_scsi.command import GOOD, Command, Outcome, Response
+from labemu_scsi.durable import flush_then
 from labemu_scsi.nexus import MODE_CHANGED
 from labemu_scsi.sense import InvalidField, InvalidParameter, ParameterListLength, SavingNotSupported
 from labemu_scsi.threshold import USED, Threshold
@@ -192,13 +193,17 @@ def _select(unit: LogicalUnit, command: Command, *, length: int, header: int) ->
         raise ParameterListLength()
     descriptors = data[3] if header == 4 else int.from_bytes(data[6:8], "big")
     changes = _parse_pages(unit, data, header + descriptors)
+    cached = unit.mode.write_cache
     for page, body in changes:
         if page.apply is not None:
             page.apply(unit.mode, body)
     if changes:
         unit.update_guard()
         unit.attentions.establish_for_others(command.nexus, MODE_CHANGED)
-    return Response(0, wanted=length)
+    done = Response(0, wanted=length)
+    return (
+        flush_then(unit, done) if cached and not unit.mode.write_cache else done
+    )  # what was cached is durable from now on
 
 
 def _parse_pages(unit: LogicalUnit, data: bytes, at: int) -> list[tuple[Page, bytes]]:

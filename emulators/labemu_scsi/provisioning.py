@@ -6,7 +6,8 @@ import struct
 
 from labemu_scsi.access import Access
 from labemu_scsi.cdb import RW10, RW16, CommandSpec, cut
-from labemu_scsi.command import GOOD, Buffer, Command, Deferred, Outcome, Response
+from labemu_scsi.command import GOOD, Buffer, Command, Outcome, Response
+from labemu_scsi.durable import change
 from labemu_scsi.limits import (
     INLINE_WRITE_SAME_BYTES,
     MAX_UNMAP_BLOCKS,
@@ -65,7 +66,7 @@ def unmap(unit: LogicalUnit, command: Command) -> Outcome:
             unit.store.unmap(lba << unit.shift, blocks << unit.shift)
         return Response(0, wanted=length)
 
-    return unit.perform(Operation.UNMAP, 0, sum(blocks for _, blocks in runs) << unit.shift, work)
+    return change(unit, Operation.UNMAP, 0, sum(blocks for _, blocks in runs) << unit.shift, work)
 
 
 def _write_same(unit: LogicalUnit, data: Buffer, flags: int, lba: int, count: int) -> Outcome:
@@ -97,9 +98,7 @@ def _write_same(unit: LogicalUnit, data: Buffer, flags: int, lba: int, count: in
             _repeat(unit, pattern, offset, length)
         return Response(0, wanted=wanted)
 
-    if unit.inline and not zero and length > INLINE_WRITE_SAME_BYTES:
-        return Deferred(work)
-    return unit.perform(operation, offset, length, work)
+    return change(unit, operation, offset, length, work, long=not zero and length > INLINE_WRITE_SAME_BYTES)
 
 
 def _repeat(unit: LogicalUnit, pattern: bytes, offset: int, length: int) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from labemu_scsi.access import Access
 from labemu_scsi.cdb import RW6, RW10, RW12, RW16, CommandSpec
-from labemu_scsi.command import GOOD, Buffer, Command, Deferred, Outcome, Response
+from labemu_scsi.command import GOOD, Buffer, Command, Outcome, Response
+from labemu_scsi.durable import FUA, change, flush_then
 from labemu_scsi.limits import MAX_COMPARE_BLOCKS, MAX_INLINE_OR_BYTES
 from labemu_scsi.sense import InvalidDataOut, InvalidField, Miscompare, OutOfRange
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import Operation
 
 _PROTECT = 0xE0  # RDPROTECT, WRPROTECT, VRPROTECT
-_FUA = 0x08
 _BYTCHK = 0x06
 
 
@@ -73,32 +73,18 @@ def _write(unit: LogicalUnit, data: Buffer, flags: int, lba: int, count: int) ->
     if have != wanted:
         usable = min(have, wanted) & -unit.block_size
         data = memoryview(data)[:usable]
-    durable = flags & _FUA or not unit.mode.write_cache
     if unit.inline:
         unit.store.write(offset, data)
         done = Response(0, wanted=wanted)
-        return flush_then(unit, done) if durable else done
+        return flush_then(unit, done) if flags & FUA or not unit.mode.write_cache else done
     data = bytes(data)  # the transport's buffer is gone by then
 
     def work() -> Response:
         with unit.atomic:
             unit.store.write(offset, data)
-        if durable:
-            unit.store.flush()
         return Response(0, wanted=wanted)
 
-    outcome = unit.perform(Operation.WRITE, offset, wanted, work)
-    return outcome._replace(blocking=True) if durable and isinstance(outcome, Deferred) else outcome
-
-
-def flush_then(unit: LogicalUnit, response: Response) -> Outcome:
-    """The response, once all that was written is durable."""
-
-    def work() -> Response:
-        unit.store.flush()
-        return response
-
-    return unit.perform(Operation.FLUSH, 0, 0, work)
+    return change(unit, Operation.WRITE, offset, wanted, work, flags=flags)
 
 
 def write6(unit: LogicalUnit, command: Command) -> Outcome:
@@ -125,7 +111,7 @@ def write16(unit: LogicalUnit, command: Command) -> Outcome:
 def _write_verify(unit: LogicalUnit, data: Buffer, flags: int, lba: int, count: int) -> Outcome:
     if flags & _BYTCHK not in (0x00, 0x02):  # SBC-3 5.36: only 00b and 01b are defined
         raise InvalidField(pointer=1, bit=2)
-    return _write(unit, data, flags | _FUA, lba, count)  # verified is what the medium holds
+    return _write(unit, data, flags | FUA, lba, count)  # verified is what the medium holds
 
 
 def write_verify10(unit: LogicalUnit, command: Command) -> Outcome:
@@ -211,15 +197,11 @@ def orwrite(unit: LogicalUnit, command: Command) -> Outcome:
         with unit.atomic:
             old = int.from_bytes(unit.store.read(offset, wanted), "little")
             unit.store.write(offset, (old | mask).to_bytes(wanted, "little"))
-        if flags & _FUA:
-            unit.store.flush()
         return Response(0, wanted=wanted)
 
     if not wanted:
         return GOOD
-    if unit.inline and wanted > MAX_INLINE_OR_BYTES:
-        return Deferred(work)
-    return unit.perform(Operation.WRITE, offset, wanted, work)
+    return change(unit, Operation.WRITE, offset, wanted, work, flags=flags, long=wanted > MAX_INLINE_OR_BYTES)
 
 
 def compare_and_write(unit: LogicalUnit, command: Command) -> Outcome:
@@ -244,10 +226,7 @@ def compare_and_write(unit: LogicalUnit, command: Command) -> Outcome:
             unit.store.write(offset, new)
         return Response(0, wanted=2 * length)
 
-    outcome = unit.perform(Operation.WRITE, offset, length, work)
-    if isinstance(outcome, Response) and flags & _FUA:
-        return flush_then(unit, outcome)
-    return outcome
+    return change(unit, Operation.WRITE, offset, length, work, flags=flags)
 
 
 def prefetch10(unit: LogicalUnit, command: Command) -> Outcome:

@@ -100,8 +100,9 @@ def test_without_a_write_cache_every_write_is_flushed(make: Callable[..., Any]) 
     lab = make(store=store)
     caching = bytes(4) + b"\x08\x12" + bytes(18)
     assert lab.send(b"\x15\x10\0\0" + bytes((len(caching),)), caching).status == GOOD
+    assert store.counters()[Operation.FLUSH].operations == 1  # what was cached until then
     lab.send(rw16(0x8A, 0, 1), bytes(512))
-    assert store.counters()[Operation.FLUSH].operations == 1
+    assert store.counters()[Operation.FLUSH].operations == 2
     assert triple(lab.send(TUR, nexus=1)) == (6, 0x2A, 0x01)
 
 
