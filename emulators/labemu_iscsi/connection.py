@@ -157,7 +157,9 @@ class TargetConnection(Link):
         return events
 
     def take_events(self) -> list[Event]:
-        """Events that came of another connection of the session; look for them when woken."""
+        """Events that came of another connection of the session; look for them when woken. Tasks that waited for room go on."""
+        if self.session is not None and self.session.waiting:
+            gather.resume(self.session, self.sender, self)
         events, self.events = self.events, []
         return events
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from labemu_iscsi.errors import ProtocolError
-from labemu_iscsi.limits import MAX_TASK_DATA, SESSION_DATA
+from labemu_iscsi.limits import MAX_TASK_DATA
 from labemu_iscsi.pdu import FINAL, NO_TAG, DataOut, ReadyToTransfer
 from labemu_iscsi.session import Session
 from labemu_iscsi.task import OpenR2t, Task
@@ -84,9 +84,10 @@ def ready_to_transfer(session: Session, sender: Sender, task: Task, offset: int,
 def _reserve(session: Session, task: Task) -> bool:
     """Take room for all of a task's data, so that tasks under way never wait for one another; or let it wait for its turn."""
     need = len(task.data)
-    if session.solicited and session.solicited + need > SESSION_DATA:
+    if not session.budget.take(session.solicited, need):
         if task not in session.waiting:
             session.waiting.append(task)
+        session.budget.wait(session, session.wake)
         return False
     session.solicited += need
     task.reserved = need

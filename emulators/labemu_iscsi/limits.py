@@ -43,6 +43,9 @@ MAX_TASK_DATA: Final = 16 << 20
 SESSION_DATA: Final = 64 << 20
 """Data-out held for a session's commands, from their first R2T to their status; commands beyond wait for their R2T."""
 
+NODE_DATA: Final = 512 << 20
+"""The same for all sessions of a node; beyond it a session still gets one burst at a time, so that all go on."""
+
 MAX_TEXT: Final = 64 << 10
 """Text of a negotiation spread over several PDUs."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from labemu_iscsi.budget import Budget
 from labemu_iscsi.errors import AuthorizationFailed, LoginRefused, OutOfResources, TargetMoved, TargetNotFound
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.management import abort_tasks
@@ -43,6 +44,7 @@ class Node:
         self.ping_after = PING_AFTER
         self.ping_timeout = PING_TIMEOUT
         self._last_tsih = 0
+        self._budget = Budget()
 
     def admit(self, initiator: str, target: str, peer: str, portal: str) -> None:
         """Whether an ordered fault lets a login through.
@@ -147,6 +149,7 @@ class Node:
             nexus=nexus,
             parameters=parameters,
             exp_cmd_sn=cmd_sn,
+            budget=self._budget,
         )
         session.tag = tag
         session.connections.append(connection)
@@ -177,6 +180,7 @@ class Node:
         if self.sessions.get(session.tsih) is not session:
             return
         del self.sessions[session.tsih]
+        self._budget.forget(session)
         for task in list(session.tasks.values()):
             session.abort(task)
         if session.target is not None and session.nexus is not None:

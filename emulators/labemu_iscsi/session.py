@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from labemu_iscsi.budget import Budget
 from labemu_iscsi.limits import COMMAND_WINDOW, TIME2RETAIN
 from labemu_iscsi.pdu import AsyncEvent
 from labemu_iscsi.task import OpenR2t, Task
@@ -160,6 +161,7 @@ class Session:
         nexus: the I_T nexus, or None in a discovery session.
         parameters: as negotiated.
         exp_cmd_sn: the first command's number.
+        budget: the node's room for data-out.
     """
 
     def __init__(
@@ -172,8 +174,10 @@ class Session:
         nexus: Nexus | None,
         parameters: Parameters,
         exp_cmd_sn: int,
+        budget: Budget,
     ) -> None:
         self.initiator = initiator
+        self.budget = budget
         self.isid = isid
         self.tsih = tsih
         self.target = target
@@ -229,6 +233,11 @@ class Session:
         """Ask the initiator for a text request, to negotiate anew, within so many seconds."""
         self.send_async(AsyncEvent.NEGOTIATION_REQUEST, parameters=(0, 0, seconds))
 
+    def wake(self) -> None:
+        """There is something to do for its connections: tasks that waited for room may have it."""
+        for connection in list(self.connections):
+            connection.wake()
+
     def announce_end(self) -> None:
         """Tell that all connections are about to be dropped, and when to come back."""
         times = (0, self.parameters.time2wait, self.parameters.time2retain)
@@ -241,8 +250,10 @@ class Session:
             return
         if task.immediate:
             self.immediate_tasks -= 1
-        self.solicited -= task.reserved
-        task.reserved = 0
+        if task.reserved:
+            self.solicited -= task.reserved
+            self.budget.give_back(task.reserved)
+            task.reserved = 0
         if task.open_r2ts:
             for ttt in [ttt for ttt, r2t in self.r2ts.items() if r2t.task is task]:
                 del self.r2ts[ttt]

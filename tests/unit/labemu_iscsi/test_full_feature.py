@@ -25,6 +25,7 @@ from labemu_iscsi.pdu import (
 
 Connect = Callable[..., Any]
 KIB = 1024
+MIB = 1024 * KIB
 TEST_UNIT_READY = bytes(6)
 SYNCHRONIZE = b"\x35"
 
@@ -299,7 +300,7 @@ def test_a_data_segment_beyond_what_we_declared_ends_the_connection(connect: Con
 def test_a_write_larger_than_the_session_may_hold_waits_for_room(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labemu_iscsi.gather.SESSION_DATA", 300 * KIB)
+    monkeypatch.setattr("labemu_iscsi.budget.SESSION_DATA", 300 * KIB)
     pair = connect(keys={"ImmediateData": "No", "MaxBurstLength": "32768"})
     results = [pair.initiator.command(write10(number * 256, 256), data=os.urandom(128 * KIB)) for number in range(6)]
     for event in pair.connection.receive_data(b"".join(map(bytes, pair.initiator.data_to_send()))):
@@ -308,3 +309,44 @@ def test_a_write_larger_than_the_session_may_hold_waits_for_room(
     pair.initiator.receive_data(b"".join(map(bytes, pair.connection.data_to_send())))
     pair.exchange()
     assert [result.status for result in results] == [0] * 6
+
+
+def _stuck(pair: Any, size: int) -> Any:
+    """A write whose R2T, if one came, stays unanswered; the offsets that were asked for so far."""
+    result = pair.initiator.command(write10(0, size // 512), data=bytes(size))
+    pair.stuck = pair.deliver()
+    return result
+
+
+def test_sessions_share_the_nodes_room_and_each_goes_on_with_a_burst_at_least(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labemu_iscsi.budget.NODE_DATA", 3 * MIB)
+    keys = {"ImmediateData": "No"}
+    greedy, other = connect(keys=keys), connect(keys=keys, isid=b"\x80\0\0\0\0\x02")
+    held = _stuck(greedy, 3 * MIB)
+    assert greedy.stuck
+    large = _stuck(other, 2 * MIB)
+    assert not other.stuck  # no R2T: it waits for room
+    small = other.initiator.command(write10(0, 8), data=bytes(4096))
+    other.exchange()
+    assert (small.status, large.status) == (0, None)
+    greedy.initiator.receive_data(greedy.stuck)
+    greedy.exchange()
+    other.exchange()
+    assert (held.status, large.status) == (0, 0)
+    assert other.connection.session.budget.taken == 0
+
+
+def test_a_session_that_ends_gives_its_room_back(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labemu_iscsi.budget.NODE_DATA", 3 * MIB)
+    keys = {"ImmediateData": "No"}
+    greedy, other = connect(keys=keys), connect(keys=keys, isid=b"\x80\0\0\0\0\x02")
+    woken: list[str] = []
+    other.connection.wake = lambda: woken.append("other")
+    _stuck(greedy, 3 * MIB)
+    large = _stuck(other, 2 * MIB)
+    greedy.connection.connection_lost()
+    assert woken == ["other"]
+    other.exchange()
+    assert large.status == 0
