@@ -33,11 +33,13 @@ class StoreConfigError(ValueError):
     Args:
         message: what happened.
         hint: what to do.
+        errno: where the medium's failure is the reason, how it failed.
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", errno: int | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        self.errno = errno
 
 
 class StoreError(OSError):

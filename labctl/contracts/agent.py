@@ -24,6 +24,7 @@ def agent_unit(
     config: JsonObject,
     needs: tuple[str, ...] = (),
     calls: bool = False,
+    outside: bool = False,
 ) -> Unit:
     """The unit of a node's agent (type `agent`, id `agent:NODE`).
 
@@ -36,6 +37,8 @@ def agent_unit(
             agent keeps in its own folder.
         needs: more units that must exist first (its links), besides the namespace.
         calls: whether it may call other agents of the lab, as hosts do for HA; without it, they refuse its certificate.
+        outside: whether it needs the machine's own network too: it is then started there, and the module enters the node's namespace
+            (AgentConfig.namespace) with its first thread before anything else, keeping other threads outside.
     """
     return Unit(
         id=f"agent:{node}",
@@ -48,6 +51,7 @@ def agent_unit(
             "port": AGENT_PORT,
             "calls": calls,
             "config": config,
+            **({"outside": True} if outside else {}),
         },
         needs=(f"netns:{node}", *needs),
     )

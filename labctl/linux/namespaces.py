@@ -150,7 +150,7 @@ def in_own_thread(function: Callable[[], T]) -> T:
 
 
 def enter(path: Path) -> None:
-    """Move the calling thread into a namespace. Only for threads of our own that end soon.
+    """Move the calling thread into a namespace. Only for threads of our own that end soon, and for a process's first one at its start.
 
     Raises:
         KernelError: it is gone, or the right is missing.

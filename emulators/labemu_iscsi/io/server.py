@@ -152,9 +152,14 @@ class IscsiServer:
         if self._executor is not None:
             await self._executor.close()
             self._executor = None
-        for unit in {unit for target in self._node.targets.values() for unit in target.device.units.values()}:
-            unit.store.close()
+        units = {unit for target in self._node.targets.values() for unit in target.device.units.values()}
         self._node.targets.clear()
+        closed = await asyncio.gather(*(asyncio.to_thread(unit.store.close) for unit in units), return_exceptions=True)
+        for unit, failure in zip(units, closed, strict=True):
+            if isinstance(failure, OSError):
+                logger.error("LUN with serial %s could not be flushed: %s", unit.serial, failure.strerror)
+            elif failure is not None:
+                raise failure
 
     def add_target(
         self,
@@ -347,11 +352,12 @@ class IscsiServer:
 
         Raises:
             KeyError: no such target or LUN.
+            OSError: the store could not be flushed; it is closed.
         """
         unit = self._node.targets[target].device.remove_unit(number)
         await self._drain()
         if not unit.attentions.homes:
-            unit.store.close()
+            await asyncio.to_thread(unit.store.close)
 
     def resize_lun(self, target: str, number: int, size: int) -> None:
         """Grow or shrink a disk to `size` bytes; live sessions are told.

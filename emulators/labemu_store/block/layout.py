@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 CHUNK: Final = 1 << 20  # a compromise: larger ones cost small writes dearly, smaller ones cost a request each
 _IN_PLACE: Final = frozenset({"file", "local", "sftp", "ssh", "ftp", "smb"})  # a write there can be seen half done
-_OBJECTS: Final = frozenset(
+OBJECTS: Final = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "obs", "tos", "oci", "swift", "b2"}
 )
 """Where names have no folders: fsspec would make, or remove, a bucket for one."""
@@ -143,7 +143,7 @@ def create(
         StoreConfigError: there are such chunks.
         StoreError: the filesystem failed.
     """
-    if not _OBJECTS & names(filesystem):
+    if not OBJECTS & names(filesystem):
         with translated("making the disk"):
             filesystem.makedirs(f"{path}/chunks", exist_ok=True)
     left = _files(filesystem, path)
@@ -171,7 +171,7 @@ def remove(filesystem: FileSystem, path: str) -> None:
     with translated("removing the disk"), suppress(FileNotFoundError):
         filesystem.rm_file(f"{path}/manifest.json")
     _remove(filesystem, _files(filesystem, path))
-    if not _OBJECTS & names(filesystem):
+    if not OBJECTS & names(filesystem):
         for folder in (f"{path}/chunks", path):
             with translated("removing the disk"), suppress(FileNotFoundError):
                 filesystem.rmdir(folder)

@@ -34,6 +34,11 @@ _OPTIONS = {"size", "readonly"}
 _REMOTE_OPTIONS = _OPTIONS | {"chunk", "cache", "folder"}
 _WITH_QUERY = {"http", "https"}  # whose own address may have one
 _MIN_CHUNK = 4096
+_ONCE: dict[str, object] = {"config_kwargs": {"retries": {"max_attempts": 1}}}
+_DEFAULTS: dict[str, dict[str, object]] = {
+    "s3": _ONCE,
+    "s3a": _ONCE,
+}  # s3fs tries five times itself; the initiator waits
 
 
 def open_block_store(
@@ -116,9 +121,11 @@ def open_filesystem(
     """
     check_protocol(url)
 
+    known = {**_DEFAULTS.get(urlsplit(url).scheme, {}), **options}
+
     def make() -> tuple[FileSystem, str]:
         # fsspec would hand out an earlier one again, with the credentials and the address that the environment named then
-        return cast("tuple[FileSystem, str]", url_to_fs(url, skip_instance_cache=True, **options))
+        return cast("tuple[FileSystem, str]", url_to_fs(url, skip_instance_cache=True, **known))
 
     with translated("opening"):
         if executor is None:
@@ -154,9 +161,9 @@ def explained(url: str) -> Iterator[None]:
     try:
         yield
     except StoreConfigError as error:
-        raise StoreConfigError(f"{redacted(url)}: {error}", hint=error.hint) from None
+        raise StoreConfigError(f"{redacted(url)}: {error}", hint=error.hint, errno=error.errno) from None
     except StoreError as error:
-        raise StoreConfigError(f"{redacted(url)}: {error.strerror}", hint=_hint(error)) from None
+        raise StoreConfigError(f"{redacted(url)}: {error.strerror}", hint=_hint(error), errno=error.errno) from None
 
 
 def _hint(error: StoreError) -> str:

@@ -298,6 +298,10 @@ class OverlayStore:
         """Bytes of the difference and its table, without the base."""
         return self._data.allocated() + self._table.allocated()
 
+    def held(self) -> int:
+        """Bytes of the difference alone."""
+        return self._data.allocated()
+
     def resize(self, size: int) -> None:
         """Grow with a hole, or shrink: what is cut off does not come back from the base."""
         with self._lock:

@@ -40,7 +40,7 @@ class WriteBackStore(Switch):
         self._limit = limit
         self._kept = folder is not None
         self._flushing = threading.Lock()
-        self._closed = False
+        self._closed = self._discarded = False
         self._waiting = _difference(slow, folder)
         super().__init__(self._waiting)
 
@@ -75,6 +75,15 @@ class WriteBackStore(Switch):
         """At the slow store, and what waits."""
         return self._slow.allocated() + self._waiting.allocated()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that are not at the slow store yet."""
+        return self._waiting.held()
+
+    def discard(self) -> None:
+        """Forget what waits: closing brings nothing to the slow store any more."""
+        self._discarded = True
+
     def resize(self, size: int) -> None:
         """Flush, and resize the slow store and then the space of changes."""
         self.flush()
@@ -90,7 +99,8 @@ class WriteBackStore(Switch):
         with ExitStack() as stack:
             stack.callback(self._slow.close)
             stack.callback(self._waiting.close)
-            self.flush()
+            if not self._discarded:
+                self.flush()
 
 
 def _difference(slow: BlockStore, folder: Path | None) -> OverlayStore:

@@ -9,12 +9,14 @@ import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from labctl.agent.client import AgentUnreachableError
 from labctl.agent.config import AgentConfig
 from labctl.contracts.network import LABD_NODE
 from labctl.errors import LabError, TimedOutError
 from labctl.linux import namespaces
+from labctl.linux.outside import threads_here
 from labctl.linux.processes import ProcessId, alive
 from labctl.model.json import Json, JsonObject
 from labctl.model.unit import RecordedUnit, Unit
@@ -62,6 +64,7 @@ class Agents:
         self._processes: dict[str, ProcessId] = {}
         self._restarts: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._outside = threads_here(1)  # labd itself moves into its node
         self._supervisor = Supervisor(self._restart, self._died)
         self._monitor = Monitor(self)
 
@@ -151,6 +154,7 @@ class Agents:
     async def close(self) -> None:
         """Let go of everything; the agents run on."""
         self._supervisor.close()
+        self._outside.shutdown()
         await self._monitor.close()
         await self.connections.close()
 
@@ -197,14 +201,18 @@ class Agents:
         found = running is not None
         if running is None:
             self._write_config(unit, files)
-            running = process.spawn(
+            spawn = partial(
+                process.spawn,
                 str(unit.spec["module"]),
                 files,
                 lab=self._services.lab.name,
                 node=node,
-                namespace=self._services.namespace(node),
                 cgroup=self._services.cgroup(node),
             )
+            if unit.spec.get("outside") is True:
+                running = self._outside.submit(spawn, namespace=None).result()
+            else:
+                running = spawn(namespace=self._services.namespace(node))
         self._processes[node] = running
         return running, found
 
@@ -223,6 +231,7 @@ class Agents:
                 "authority": identity.authority,
                 "directory": files.state,
                 "socket": files.socket,
+                "namespace": self._services.namespace(node) if spec.get("outside") is True else None,
                 "config": spec["config"],
             }
         )

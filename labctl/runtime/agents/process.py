@@ -41,7 +41,9 @@ def find(files: AgentFiles) -> ProcessId | None:
     return None
 
 
-def spawn(module: str, files: AgentFiles, *, lab: str, node: str, namespace: Path, cgroup: Path | None) -> ProcessId:
+def spawn(
+    module: str, files: AgentFiles, *, lab: str, node: str, namespace: Path | None, cgroup: Path | None
+) -> ProcessId:
     """Start an agent in its node, in a session of its own.
 
     Args:
@@ -49,7 +51,7 @@ def spawn(module: str, files: AgentFiles, *, lab: str, node: str, namespace: Pat
         files: where its token, configuration and log are.
         lab: the lab's name, for its environment.
         node: its node.
-        namespace: the file of the node's network namespace.
+        namespace: the file of the node's network namespace; None starts it in ours.
         cgroup: the node's cgroup, or None.
 
     Raises:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -45,12 +46,14 @@ class ArrayApplication:
     Args:
         config: the agent's configuration; its `config` is an ArrayConfig.
         publish: where events go.
+        outside: threads that live in the machine's own network.
     """
 
-    def __init__(self, config: AgentConfig, publish: Publisher) -> None:
+    def __init__(self, config: AgentConfig, publish: Publisher, outside: Executor | None = None) -> None:
         self._publish = publish
         self._registry = Registry(config.directory / "array.json")
-        self._services = ArrayServices(ArrayConfig.model_validate(config.config), config.directory, config.lab)
+        array = ArrayConfig.model_validate(config.config)
+        self._services = ArrayServices(array, config.directory, config.lab, outside)
         self._faults = ArrayFaults(config.node, self._registry, self._services.faults(), publish)
         self._lock = asyncio.Lock()  # one change of the configuration at a time
         self._snapshots = SnapshotRoutes(self._registry, self._services, self._faults, self._lock, publish)
@@ -85,13 +88,26 @@ class ArrayApplication:
     async def _restore(self) -> None:
         for datastore in self._registry.datastores.values():
             await self._services.remove_drafts(datastore)
-            await self._services.serve(datastore)
+            await self._services.offer(datastore)
             for volume in self._registry.volumes(datastore.name):
                 if volume.clone_of is not None:
                     await self._snapshots.restore(datastore, volume)
+                elif not self._services.outlives_agent:
+                    self._forget_lost(volume)
                 else:
-                    await self._services.attach(datastore, volume)
+                    await self._services.attach(datastore, volume, later=True)
         self._faults.restore()
+
+    def _forget_lost(self, volume: VolumeRecord) -> None:
+        """A disk in memory ended with the process: initiators learn that its LUN is gone, and `labctl up` makes it anew."""
+        self._registry.drop_volume(volume.datastore, volume.name)
+        log.warning("%s/%s was in memory, and is lost", volume.datastore, volume.name)
+        self._publish(
+            "volume.lost",
+            datastore=volume.datastore,
+            volume=volume.name,
+            message=f"{volume.datastore}/{volume.name} was in the array's memory, and is lost",
+        )
 
     async def _settle(self) -> None:
         """End what a kill interrupted, while the volumes are used."""
@@ -193,7 +209,7 @@ class ArrayApplication:
             volume = self._registry.volume(datastore.name, name)
             if volume is not None:
                 self._faults.forget(datastore.name, name)
-                await self._services.detach(datastore, volume)
+                await self._services.detach(datastore, volume, discard=not keep)
                 self._registry.drop_volume(datastore.name, name)
             if not keep:
                 await self._services.destroy(datastore, name)

@@ -38,7 +38,7 @@ def make_raw(path: Path, size: int, source: Path | None) -> None:
     if source is None:
         draft.touch()
     else:
-        _check_source(source, size)
+        check_source(source, size)
         _run(["cp", "--sparse=always", "--reflink=auto", str(source), str(draft)])
         draft.chmod(0o600)
     with draft.open("r+b") as file:
@@ -60,7 +60,7 @@ def make_qcow2(path: Path, size: int, source: Path | None) -> None:
     if source is None:
         _run(["qemu-img", "create", "-q", "-f", "qcow2", str(draft), str(size)])
     else:
-        _check_source(source, size)
+        check_source(source, size)
         _run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(source), str(draft)])
         _run(["qemu-img", "resize", "-q", "-f", "qcow2", str(draft), str(size)])
     draft.chmod(0o600)
@@ -99,7 +99,8 @@ def _draft(path: Path) -> Path:
     return draft
 
 
-def _check_source(source: Path, size: int) -> None:
+def check_source(source: Path, size: int) -> None:
+    """Raise LabError where an image is gone, or larger than its disk of `size` bytes."""
     try:
         length = source.stat().st_size
     except FileNotFoundError:

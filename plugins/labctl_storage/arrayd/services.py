@@ -9,36 +9,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
-
-from pydantic import BaseModel, ConfigDict
 
 from labctl.errors import LabError, UsageError
 from labctl.model.json import Json, JsonObject
 from labctl_storage import naming
-from labctl_storage.arrayd import content, disks
 from labctl_storage.arrayd.faults import Emulator
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
+from labctl_storage.arrayd.shelves.build import ShelfConfig, build_shelf
+from labctl_storage.arrayd.shelves.files import FileShelf
 from labctl_storage.arrayd.snapshots import Lun, Snapshots
 from labemu_iscsi.io.server import IscsiServer
-from labemu_iscsi.io.state import FileStateStore
 from labemu_nfs.exports import Export
 from labemu_nfs.io.server import NfsServer
 from labemu_stages.feed import Feed
+from labemu_store.block.api import BlockStore
+from labemu_store.block.awaited import AwaitedStore
+from labemu_store.errors import StoreConfigError, StoreError
 from labemu_store.file.url import open_file_store
 
 
-class ArrayConfig(BaseModel):
-    """The `config` of an array's agent: what it serves, on which addresses, and where its data lies (a file:// URL)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ArrayConfig(ShelfConfig):
+    """The `config` of an array's agent: what it serves, on which addresses, and where its data lies."""
 
     protocols: tuple[Literal["iscsi", "nfs"], ...]
     portals: tuple[str, ...]
-    backing: str
 
 
 class ArrayServices:
@@ -48,10 +47,11 @@ class ArrayServices:
         config: see ArrayConfig.
         directory: the agent's folder; the NFS server keeps its handle key there.
         lab: the lab's name, for serial numbers.
+        outside: threads that live in the machine's own network, for what lies elsewhere.
     """
 
-    def __init__(self, config: ArrayConfig, directory: Path, lab: str) -> None:
-        self._root = Path(unquote(urlsplit(config.backing).path))
+    def __init__(self, config: ArrayConfig, directory: Path, lab: str, outside: Executor | None = None) -> None:
+        self._shelf = build_shelf(config, directory, outside)
         self._lab = lab
         self._iscsi: IscsiServer | None = None
         self._nfs: NfsServer | None = None
@@ -77,21 +77,22 @@ class ArrayServices:
         """Make a datastore's target or export.
 
         Raises:
-            LabError: the array does not speak its protocol, or its folder cannot be made.
+            LabError: the array does not speak its protocol, or the data cannot be kept.
         """
-        folder = self._folder(datastore)
-        try:
-            await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise LabError(
-                f"cannot keep datastore {datastore.name} in {folder}: {error.strerror}",
-                hint="give the array another backing",
-            ) from error
+        await asyncio.to_thread(self._shelf.prepare, datastore)
+        await self.offer(datastore)
+
+    async def offer(self, datastore: DatastoreRecord) -> None:
+        """Offer a datastore's target or export, whether or not its data can be reached now.
+
+        Raises:
+            LabError: the array does not speak its protocol.
+        """
         if datastore.protocol == "iscsi":
             if datastore.where not in self._target_server().targets:
                 self._target_server().add_target(datastore.where)
         elif all(export.path != datastore.where for export in self._export_server().exports):
-            store = await asyncio.to_thread(open_file_store, folder.as_uri())
+            store = await asyncio.to_thread(open_file_store, self._export_folder(datastore).as_uri())
             self._export_server().add_export(Export(path=datastore.where, store=store))
 
     async def withdraw(self, datastore: DatastoreRecord) -> None:
@@ -100,15 +101,23 @@ class ArrayServices:
             await self._target_server().remove_target(datastore.where)
         else:
             self._export_server().remove_export(datastore.where)
-        await asyncio.to_thread(_remove_empty, self._folder(datastore), self._root)
+        await asyncio.to_thread(self._shelf.withdraw, datastore)
 
     async def make(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
-        """Make a volume's file with its first content; one that is there keeps its own, and grows where it is smaller."""
-        create = content.make_qcow2 if datastore.protocol == "nfs" else content.make_raw
-        await asyncio.to_thread(create, self._file(datastore, volume.name), volume.size, volume.source)
+        """Make a volume with its first content; one that is there keeps its own, and grows where it is smaller."""
+        await asyncio.to_thread(self._shelf.make, datastore, volume)
 
-    async def attach(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
-        """Offer a volume: a LUN of the datastore's target. A file needs nothing, its export shows it."""
+    async def attach(self, datastore: DatastoreRecord, volume: VolumeRecord, *, later: bool = False) -> None:
+        """Offer a volume: a LUN of the datastore's target. A file needs nothing, its export shows it.
+
+        Args:
+            datastore: its datastore.
+            volume: the volume.
+            later: one whose data cannot be reached now is offered all the same, and is not ready until it can.
+
+        Raises:
+            LabError: it cannot be offered.
+        """
         if volume.lun is None:
             return
         server = self._target_server()
@@ -117,21 +126,19 @@ class ArrayServices:
             if present.store.size != volume.size:
                 server.resize_lun(datastore.where, volume.lun, volume.size)
             return
-        path = self._file(datastore, volume.name)
-        store = await asyncio.to_thread(disks.open_disk, path, volume.size)
+        state = self._shelf.state(datastore, volume.name)
         try:
-            server.add_lun(
-                datastore.where,
-                volume.lun,
-                store,
-                serial=naming.serial(self._lab, datastore.name, volume.name),
-                state=FileStateStore.beside(path),
-            )
+            store = await asyncio.to_thread(self._shelf.open, datastore, volume, later=later)
+        except StoreConfigError as error:
+            raise LabError(f"cannot open {datastore.name}/{volume.name}: {error}", hint=error.hint) from error
+        serial = naming.serial(self._lab, datastore.name, volume.name)
+        try:
+            server.add_lun(datastore.where, volume.lun, store, serial=serial, state=state)
         except ValueError as error:
             store.close()
             raise LabError(
                 f"cannot offer volume {volume.name} of {datastore.name}: {error}",
-                hint=f"look at {FileStateStore.beside(path).path}; without that file the volume is free for all",
+                hint=f"look at {state.path}; without that file the volume is free for all",
             ) from error
 
     async def settle(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
@@ -140,19 +147,31 @@ class ArrayServices:
         Raises:
             LabError: the disk below is full, or fails.
         """
-        if volume.lun is not None:
+        if volume.lun is None:
+            return
+        if self._shelf.path(datastore, volume.name) is not None:
             await self._snapshots.settle(self._lun(datastore, volume))
+            return
+        store = self._store(datastore, volume)
+        if isinstance(store, AwaitedStore):
+            with suppress(StoreError):  # it is not ready, and says so
+                await asyncio.to_thread(store.reach)
 
     async def remove_drafts(self, datastore: DatastoreRecord) -> None:
         """Before a start: remove what copies and images that were interrupted left."""
-        await asyncio.to_thread(content.remove_drafts, self._folder(datastore))
+        await asyncio.to_thread(self._shelf.remove_drafts, datastore)
 
     def snapshots(self, datastore: DatastoreRecord, volume: VolumeRecord) -> tuple[Snapshots, Lun]:
         """What makes snapshots of a volume, and the volume as it wants it.
 
         Raises:
-            UsageError: the volume is a file on an export.
+            UsageError: the volume is a file on an export, or no file.
         """
+        if self._shelf.path(datastore, volume.name) is None:
+            raise UsageError(
+                f"{datastore.name}/{volume.name} is not in a file: the array cannot keep snapshots of it, nor clone it",
+                hint="put the disk on an array whose backing is file://",
+            )
         if volume.lun is None:
             raise UsageError(
                 f"{datastore.name}/{volume.name} is a file on an NFS export: the array cannot tell when it is consistent",
@@ -167,46 +186,71 @@ class ArrayServices:
             volume=f"{datastore.name}/{volume.name}",
             target=datastore.where,
             number=volume.lun,
-            path=self._file(datastore, volume.name),
+            path=self.file(datastore, volume.name),
         )
 
-    async def detach(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
-        """Stop offering a volume."""
-        if volume.lun is not None and volume.lun in self._target_server().targets[datastore.where].device.units:
+    async def detach(self, datastore: DatastoreRecord, volume: VolumeRecord, *, discard: bool = False) -> None:
+        """Stop offering a volume.
+
+        Args:
+            datastore: its datastore.
+            volume: the volume.
+            discard: its data is about to be destroyed: nothing that waits needs to be kept.
+
+        Raises:
+            LabError: what waits could not be brought to where it belongs; it is kept.
+        """
+        if volume.lun is None or volume.lun not in self._target_server().targets[datastore.where].device.units:
+            return
+        store = self._store(datastore, volume)
+        if discard and isinstance(store, AwaitedStore):
+            store.discard()
+        try:
             await self._target_server().remove_lun(datastore.where, volume.lun)
+        except StoreError as error:
+            raise LabError(
+                f"{datastore.name}/{volume.name}: its last changes could not be brought to its storage: {error.strerror}",
+                hint="they are kept in the lab's data folder, and are taken up when the disk is used again",
+            ) from error
+
+    def _store(self, datastore: DatastoreRecord, volume: VolumeRecord) -> BlockStore:
+        assert volume.lun is not None
+        return self._target_server().targets[datastore.where].device.units[volume.lun].store
 
     async def destroy(self, datastore: DatastoreRecord, name: str) -> None:
-        """Delete a volume's data, and who had it reserved."""
-        file = self._file(datastore, name)
-        await asyncio.to_thread(content.remove, file)
-        await asyncio.to_thread(FileStateStore.beside(file).path.unlink, missing_ok=True)
+        """Delete a volume's data, and who had it reserved.
+
+        Raises:
+            LabError: it cannot be deleted now.
+        """
+        await asyncio.to_thread(self._shelf.destroy, datastore, name)
+
+    @property
+    def outlives_agent(self) -> bool:
+        """Whether volumes are still there after a restart."""
+        return self._shelf.outlives_agent
 
     def datastore_properties(self, datastore: DatastoreRecord, volumes: Sequence[VolumeRecord]) -> JsonObject:
         """Protocol, capacity, what is used of it, and what its volumes may come to use, in bytes."""
-        used = sum(disks.allocated(file) for file in self._folder(datastore).glob("*") if file.is_file())
         return {
             "protocol": datastore.protocol,
             "capacity": datastore.size,
-            "used": used,
+            "used": self._shelf.used(datastore),
             "provisioned": sum(volume.size for volume in volumes),
             "where": datastore.where,
         }
 
     def volume_properties(self, datastore: DatastoreRecord, volume: VolumeRecord) -> JsonObject:
         """Size and what is used of it, in bytes."""
-        file = self._file(datastore, volume.name)
-        properties: JsonObject = {
-            "size": volume.size,
-            "used": disks.allocated(file),
-            "lun": volume.lun,
-            "file": file.name,
-            "snapshots": disks.count_snapshots(file),
-        }
+        told = self._shelf.properties(datastore, volume)
+        properties: JsonObject = {"size": volume.size, "lun": volume.lun, **told}
         return properties if volume.clone_of is None else {**properties, "clone_of": volume.clone_of}
 
     def file(self, datastore: DatastoreRecord, name: str) -> Path:
-        """Where a volume's data is, or will be."""
-        return self._file(datastore, name)
+        """Where the data of a volume in a file is, or will be."""
+        path = self._shelf.path(datastore, name)
+        assert path is not None
+        return path
 
     def faults(self) -> dict[str, Emulator]:
         """The emulators' faults, by protocol."""
@@ -228,11 +272,12 @@ class ArrayServices:
             "nfs": [] if self._nfs is None else list(self._nfs.clients),
         }
 
-    def _folder(self, datastore: DatastoreRecord) -> Path:
-        return self._root / datastore.name
-
-    def _file(self, datastore: DatastoreRecord, name: str) -> Path:
-        return self._folder(datastore) / naming.volume_file(name, datastore.protocol)
+    def _export_folder(self, datastore: DatastoreRecord) -> Path:
+        if not isinstance(self._shelf, FileShelf):
+            raise LabError(
+                f"{datastore.name} is an NFS export, which needs files", hint="give the array a file:// backing"
+            )
+        return self._shelf.folder(datastore)
 
     def _target_server(self) -> IscsiServer:
         if self._iscsi is None:
@@ -243,12 +288,3 @@ class ArrayServices:
         if self._nfs is None:
             raise LabError("this array does not speak NFS", hint='add "nfs" to its protocols')
         return self._nfs
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove a datastore's folder, and the array's above it, if nothing is left in them."""
-    for path in (folder, root):
-        try:
-            path.rmdir()
-        except OSError:
-            return

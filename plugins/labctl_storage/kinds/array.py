@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from labctl.contracts.agent import agent_unit
 from labctl.contracts.network import Network, Port, netns_unit, networks_with_role
 from labctl.model.address import Address
+from labctl.model.json import JsonObject
 from labctl.model.problem import Problem
-from labctl.model.quantity import Ip
+from labctl.model.quantity import Bytes, Ip
 from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
 from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyView
+from labctl_storage.kinds import backing as where
 from labctl_storage.kinds.actions import array_actions
 
-BACKINGS = ("file",)
-"""The fsspec protocols that an array can keep its data on today: disks are made by qemu-img, which needs files."""
+LIMIT = 256 * 2**20
+"""Bytes of each disk that may wait: minutes of an idle guest's writes, and what a slow line uploads within an initiator's patience."""
 
 
 class ArraySpec(Spec):
@@ -32,8 +33,24 @@ class ArraySpec(Spec):
     )
     backing: Annotated[
         str | None,
-        Field(description="Where its data lives, e.g. file:///srv/san1; the lab's data folder if not said."),
+        Field(
+            description="Where its data lives: file:///FOLDER, memory://, or what fsspec opens, e.g. s3://BUCKET/PREFIX; "
+            "the lab's data folder if not said."
+        ),
     ] = None
+    backing_options: Annotated[
+        dict[str, str | int | bool],
+        Field(default_factory=dict, description='What the filesystem is opened with, e.g. endpoint_url = "http://…".'),
+    ]
+    backing_secret: Annotated[
+        str | None,
+        Field(
+            description="A secret with its credentials: ~/.config/labctl/secrets/NAME.toml; else from the environment."
+        ),
+    ] = None
+    backing_cache: Annotated[
+        Bytes, Field(gt=0, description="How much of each disk may wait to be uploaded; where data lives elsewhere.")
+    ] = LIMIT
     management: (
         Annotated[str, Ref("network"), Field(description="Its management network; the only one if not said.")] | None
     ) = None
@@ -45,10 +62,19 @@ class ArraySpec(Spec):
 
     @field_validator("backing")
     @classmethod
-    def _is_supported(cls, backing: str | None) -> str | None:
-        if backing is not None and urlsplit(backing).scheme not in BACKINGS:
-            raise ValueError(f'"{backing}" is not supported (write file:///FOLDER)')
-        return backing
+    def _is_supported(cls, url: str | None) -> str | None:
+        return url if url is None else where.check_url(url)
+
+    @field_validator("backing_options")
+    @classmethod
+    def _is_open(cls, options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        where.check_options(options)
+        return options
+
+    @field_validator("backing_secret")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        return name if name is None else where.check_secret_name(name)
 
 
 class ArrayKind(Kind[ArraySpec]):
@@ -59,8 +85,9 @@ class ArrayKind(Kind[ArraySpec]):
     spec = ArraySpec
 
     def check(self, resource: Resource[ArraySpec], view: TopologyView) -> Iterable[Problem]:
-        """It has exactly one management network and at least one storage network."""
+        """It has exactly one management network and at least one storage network, and its data somewhere to lie."""
         spec = resource.spec
+        yield from where.problems(resource, spec.backing or "file:///", spec.backing_options, spec.backing_secret)
         if spec.management is None:
             yield from _check_role(resource, view, "management")
         if not spec.storage:
@@ -101,7 +128,9 @@ class ArrayKind(Kind[ArraySpec]):
                 "protocols": list(resource.spec.protocols),
                 "portals": [portal.ip for portal in portals],
                 "backing": backing(resource, view),
+                **_elsewhere(resource, view),
             },
+            outside=where.is_elsewhere(backing(resource, view)),
             needs=(
                 management.unit.id,
                 *(portal.unit.id for portal in portals),
@@ -140,6 +169,19 @@ def ports(resource: Resource[ArraySpec], view: CompileView) -> list[Port]:
 def backing(resource: Resource[ArraySpec], view: CompileView) -> str:
     """The URL under which the array keeps its datastores."""
     return resource.spec.backing or (view.lab.data_directory / resource.name).as_uri()
+
+
+def _elsewhere(resource: Resource[ArraySpec], view: CompileView) -> JsonObject:
+    """What the agent is told besides, where the data is not this machine's."""
+    spec = resource.spec
+    if not where.is_elsewhere(backing(resource, view)):
+        return {}
+    return {
+        "folder": str(view.lab.data_directory / resource.name),
+        "cache": spec.backing_cache,
+        "options": dict(spec.backing_options),
+        "secret": None if spec.backing_secret is None else str(where.secret_path(spec.backing_secret)),
+    }
 
 
 def _interfaces(resource: Resource[ArraySpec], view: TopologyView) -> list[tuple[str, str]]:

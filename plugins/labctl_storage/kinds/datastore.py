@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -50,6 +51,13 @@ class DatastoreKind(Kind[DatastoreSpec]):
                 path=resource.path("protocol"),
                 message=f"array.{spec.array} does not speak {spec.protocol}",
                 hint=f'add "{spec.protocol}" to its protocols, or use {" or ".join(served)}',
+            )
+        kept = urlsplit(view.resource(Address("array", spec.array)).spec.backing or "file:///").scheme
+        if spec.protocol == "nfs" and kept != "file":
+            yield Problem(
+                path=resource.path("protocol"),
+                message=f"array.{spec.array} keeps its data on {kept}://, where NFS exports cannot lie",
+                hint="use iscsi, or an array whose backing is file://",
             )
 
     def compile(self, resource: Resource[DatastoreSpec], view: CompileView) -> Iterable[Unit]:
@@ -118,8 +126,13 @@ class ArrayDatastore:
         """A LUN, or a qcow2 file (see the contract).
 
         Raises:
-            LabError: the datastore is too small for its disks.
+            LabError: the datastore is too small for its disks, or keeps nothing.
         """
+        if persistent and array.backing(self._array, self._view).startswith("memory:"):
+            raise LabError(
+                f"{self._resource.address} is in its array's memory, which keeps nothing, and disk {name} is persistent",
+                hint=f"give {self._array.address} another backing, or the disk another datastore",
+            )
         self._take(name, size)
         spec = self._resource.spec
         disk = self._disk(name, size)
@@ -140,6 +153,10 @@ class ArrayDatastore:
             needs=(f"datastore:{self._resource.name}",),
         )
         return Volume(units=(unit,), disk=disk)
+
+    @property
+    def _array(self) -> Resource[array.ArraySpec]:
+        return self._view.resource(Address("array", self._resource.spec.array))
 
     def _take(self, name: str, size: int) -> None:
         self._sizes[name] = size

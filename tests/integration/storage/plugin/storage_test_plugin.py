@@ -18,6 +18,7 @@ from labctl.plugin.hookspecs import hookimpl
 class DiskSpec(Spec):
     datastore: Annotated[str, Ref("datastore")]
     size: Bytes
+    persistent: bool = False
 
 
 class Disk(Kind[DiskSpec]):
@@ -27,7 +28,8 @@ class Disk(Kind[DiskSpec]):
 
     def compile(self, resource: Resource[DiskSpec], view: CompileView) -> Iterable[Unit]:
         store = view.provider(Address("datastore", resource.spec.datastore), Datastore)
-        return store.volume(resource.name, owner=resource.address, size=resource.spec.size).units
+        spec = resource.spec
+        return store.volume(resource.name, owner=resource.address, size=spec.size, persistent=spec.persistent).units
 
 
 @hookimpl

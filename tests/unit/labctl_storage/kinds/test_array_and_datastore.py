@@ -123,7 +123,6 @@ WRONG = {
     "a protocol that the array does not speak": NETWORKS + '[array.san1]\nprotocols = ["nfs"]\n' + GOLD,
     "a protocol that there is not": BASE.replace("[array.san1]", '[array.san1]\nprotocols = ["fcp"]'),
     "no protocol": BASE.replace("[array.san1]", "[array.san1]\nprotocols = []"),
-    "an unsupported backing": BASE + 'backing = "s3://bucket/san1"\n',
     "a datastore too small": BASE + GOLD + '[disk."d[1-3]"]\ndatastore = "gold"\nsize = "512MiB"\n',
     "several storage networks": BASE + TWO.format("second", "storage"),
     "several management networks": BASE + TWO.format("second", "management"),

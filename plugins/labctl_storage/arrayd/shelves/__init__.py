@@ -1,0 +1,1 @@
+"""Where an array keeps its volumes: files, object storage, or its memory."""
