@@ -27,6 +27,7 @@ from labemu_nfs.rpc.program import Caller, Job
 from labemu_nfs.xdr import FALSE, Decoder, XdrError, opaque
 
 _TWO = Struct(">II")
+_THREE = Struct(">III")
 _U32 = Struct(">I")
 _SMALL = 4096
 """Bytes up to which a result's buffer is joined with its neighbours rather than sent as a buffer of its own."""
@@ -151,8 +152,16 @@ class Compound:
         self.caller = caller
         self.credential = credential
         self.size = len(arguments.view)
-        self.tag = arguments.string(MAX_TAG)
-        self.minor, self.count = arguments.unpack(_TWO)
+        try:
+            size, self.minor, self.count = _THREE.unpack_from(arguments.view, arguments.at)
+        except struct_error:
+            raise XdrError("the message is too short") from None
+        if size:
+            self.tag = arguments.string(MAX_TAG)
+            self.minor, self.count = arguments.unpack(_TWO)
+        else:
+            self.tag = b""
+            arguments.at += _THREE.size
         self._arguments = arguments
         self._table: Table = {}
         self._parts: Body = []
@@ -265,33 +274,35 @@ class Compound:
             assert op is not None  # _refusal refuses what is not there
             counts[op.name] += 1
             try:
-                if op.quick is not None and self._size < self._ample and self._quickly(op.quick):
+                end = 0
+                if op.quick is not None and self._size < self._ample:
+                    try:
+                        end = op.quick(self, view, arguments.at)
+                    except struct_error:
+                        end = 0
+                if not end:
+                    ended = self._generally(op)
+                    if ended is not None:
+                        return ended
                     continue
-                result = op.handler(self, arguments)
-                if isinstance(result, Wait):
-                    return self._suspend(op, result)
-                status = self._put(op, result)
             except Replay as replay:
                 return replay.body
             except (Nfs4Error, OSError, XdrError) as error:
                 return self._fail_with(op, error)
-            if status:
-                return self._reply(status)
+            arguments.at = end
             self.index += 1
         return self._reply(Status.OK)
 
-    def _quickly(self, quick: Quick) -> bool:
-        """Whether the quick form has done it. Raises as a handler does."""
-        arguments = self._arguments
-        try:
-            end = quick(self, arguments.view, arguments.at)
-        except struct_error:
-            return False
-        if not end:
-            return False
-        arguments.at = end
+    def _generally(self, op: Op) -> Body | Job | None:
+        """Let the handler do it; the reply where it is the last one that is done, or what it waits for. Raises as a handler does."""
+        result = op.handler(self, self._arguments)
+        if isinstance(result, Wait):
+            return self._suspend(op, result)
+        status = self._put(op, result)
+        if status:
+            return self._reply(status)
         self.index += 1
-        return True
+        return None
 
     def _refusal(self, number: int, op: Op | None) -> tuple[int, Status] | None:
         """Why an operation cannot be done here at all: the number to answer with, and the status."""

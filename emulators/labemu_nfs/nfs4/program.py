@@ -18,8 +18,8 @@ from labemu_nfs.xdr import Decoder
 
 _ALONE = frozenset((Number.PUTROOTFH, Number.PUTPUBFH, Number.SAVEFH, Number.RESTOREFH, Number.GETFH, Number.LOOKUPP))
 _WITH_TEXT = frozenset((Number.PUTFH, Number.LOOKUP))
-_U32 = Struct(">I")
 _TWO = Struct(">II")
+_THREE = Struct(">III")
 _LARGEST_KEPT = 8192
 """Bytes of a call whose reply is kept: none that changes names or attributes is larger, but for the longest ACLs."""
 
@@ -37,9 +37,13 @@ def must_not_repeat(once: frozenset[int], view: memoryview, at: int) -> bool:
     if len(view) > _LARGEST_KEPT:
         return False
     try:
-        at += 4 + (_U32.unpack_from(view, at)[0] + 3 & ~3)
-        minor, count = _TWO.unpack_from(view, at)
-        at += 8
+        tag, minor, count = _THREE.unpack_from(view, at)
+        if tag:
+            at += 4 + (tag + 3 & ~3)
+            minor, count = _TWO.unpack_from(view, at)
+            at += 8
+        else:
+            at += 12
         for _ in range(0 if minor else min(count, MAX_OPERATIONS)):
             number, size = _TWO.unpack_from(view, at)  # each that is looked for has arguments
             if number in _WITH_TEXT:

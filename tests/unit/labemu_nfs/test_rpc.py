@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from labemu_nfs.errors import ProtocolError
 from labemu_nfs.limits import MAX_FRAGMENTS, MAX_RECORD, MAX_UNSENT
 from labemu_nfs.portmap import Mapping, Portmap
-from labemu_nfs.rpc.program import Caller
+from labemu_nfs.rpc.program import Caller, Procedure, Program, null
 from labemu_nfs.rpc.records import RecordReader
 from labemu_nfs.rpc.server import RpcConnection, RpcServer
-from labemu_nfs.xdr import Decoder, XdrError, opaque, padding
+from labemu_nfs.xdr import Decoder, XdrError, opaque, padding, u32
+
+from .conftest import auth_sys, record
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -185,3 +187,38 @@ def test_a_connection_takes_no_reply_for_a_call():
     engine = RpcConnection(RpcServer(()), Caller("10.0.0.2"))
     with pytest.raises(ProtocolError):
         engine.receive_data(pack(">I6I", 0x80000018, 1, 1, 0, 0, 0, 0), 0.0)
+
+
+def _telling(word):
+    """A program whose procedure tells a word and the arguments, and for whom."""
+
+    def told(caller, credential, arguments):
+        return [opaque(word), u32(credential.uid), bytes(arguments.fixed(4))]
+
+    return Program(400000, "told", {1: (Procedure("NULL", null), Procedure("TOLD", told))})
+
+
+def test_calls_with_the_same_head_are_told_apart_by_all_that_matters():
+    server = RpcServer((_telling(b"one"),))
+    connection = RpcConnection(server, Caller("10.0.0.2"))
+
+    def answer(xid, uid=0, procedure=1, arguments=b"abcd"):
+        head = pack(">6I", xid, 0, 2, 400000, 1, procedure) + auth_sys(uid, 0) + bytes(8)
+        assert not connection.receive_data(record(head + arguments), 0.0)
+        reply = b"".join(connection.data_to_send())[4:]
+        assert reply[:4] == pack(">I", xid)
+        return reply[24:]
+
+    def results(word, uid=0, arguments=b"abcd"):
+        return opaque(word) + u32(uid) + arguments
+
+    assert answer(1) == answer(2) == results(b"one")
+    assert answer(3, uid=7) == answer(4, uid=7) == results(b"one", 7)
+    assert answer(5, uid=7, arguments=b"wxyz") == results(b"one", 7, b"wxyz")
+    assert answer(6, procedure=0) == b""
+    assert answer(7) == results(b"one")
+    assert answer(8, arguments=b"ab") == b""
+    server.replace(_telling(b"two"))
+    assert answer(9) == results(b"two")
+    assert [procedure.name for procedure in server.calls] == ["NULL", "TOLD"]
+    assert sum(server.calls.values()) == 9
