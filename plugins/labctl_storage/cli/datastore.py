@@ -33,8 +33,8 @@ def list_datastores(lab: options.Lab = None, home: options.Home = None, as_json:
                 str(row["properties"]["protocol"]),
                 str(row["properties"]["array"]),
                 format_bytes(int(row["properties"]["capacity"])),
-                format_bytes(int(row["properties"].get("used", 0))),
-                format_bytes(int(row["properties"].get("provisioned", 0))),
+                format_bytes(int(row["runtime"].get("used", 0))),
+                format_bytes(int(row["runtime"].get("provisioned", 0))),
                 row["state"],
             )
             for row in rows
