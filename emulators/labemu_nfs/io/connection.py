@@ -12,11 +12,13 @@ import socket
 from collections.abc import Callable, Sequence
 from errno import EIO
 from functools import partial
+from time import perf_counter
 
 from labemu_faults.rule import Armed
 from labemu_nfs.errors import ProtocolError
 from labemu_nfs.io.cutter import Cutter
 from labemu_nfs.io.disk import Disk
+from labemu_nfs.io.linger import MOMENT, STEPS, Linger
 from labemu_nfs.rpc.message import Buffer
 from labemu_nfs.rpc.program import Hold
 from labemu_nfs.rpc.server import Pending, RpcConnection
@@ -35,6 +37,7 @@ class Connection:
         sock: the socket.
         engine: its engine.
         disk: runs Jobs.
+        linger: the server's.
         tell: called with the engines that have something to send because of a Job of this one.
         closed: called once, when the connection is over.
     """
@@ -46,6 +49,7 @@ class Connection:
         engine: RpcConnection,
         *,
         disk: Disk,
+        linger: Linger,
         tell: Callable[[list[RpcConnection]], None],
         closed: Callable[[Connection], None],
     ) -> None:
@@ -53,6 +57,7 @@ class Connection:
         self._socket = sock
         self.engine = engine
         self._disk = disk
+        self._linger = linger
         self._tell = tell
         self._closed = closed
         self._unsent: list[Buffer] = []
@@ -108,17 +113,41 @@ class Connection:
         self._reading = want
 
     def _readable(self) -> None:
-        try:
-            size = self._socket.recv_into(self.engine.space())
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.close()
-            return
+        """Take what came, and where the client makes one call at a time, wait a moment for the next (linger.py)."""
+        engine, linger, wait = self.engine, self._linger, 0.0
+        for _ in range(STEPS):
+            before = engine.calls
+            if not self._receive(wait):
+                if wait:
+                    linger.missed()
+                return
+            if not self._reading:
+                return
+            if not linger.worthwhile(self, single=engine.calls - before == 1 and engine.idle):
+                return
+            wait = MOMENT
+
+    def _receive(self, wait: float) -> bool:
+        """Receive once and do what that asks for; False when nothing has come for so many seconds."""
+        space, receive = self.engine.space(), self._socket.recv_into
+        until = perf_counter() + wait if wait else 0.0
+        while True:
+            try:
+                size = receive(space)
+                break
+            except (BlockingIOError, InterruptedError):
+                if not wait or perf_counter() >= until:
+                    return False
+            except OSError:
+                self.close()
+                return True
         if not size:
             self.close()
-            return
+            return True
+        if wait:
+            self._linger.found()
         self._advance(lambda now: self._received(size, now))
+        return True
 
     def _advance(self, work: Callable[[float], list[Pending]]) -> None:
         """Let the engine work and send what it says, again while it had to stop only because its replies were not taken."""
@@ -244,7 +273,7 @@ class Connection:
         """Close the socket. Jobs under way still end, and their replies are kept for whoever asks again."""
         if not self._open:
             return
-        self._open = False
+        self._open = self._reading = False
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()

@@ -25,6 +25,7 @@ from labemu_nfs.io.clients import CallbackDialer, ClientsFile
 from labemu_nfs.io.connection import Connection
 from labemu_nfs.io.disk import Disk
 from labemu_nfs.io.faults import NfsFaults
+from labemu_nfs.io.linger import Linger
 from labemu_nfs.io.listeners import DatagramPort, Listener
 from labemu_nfs.io.locking import Locking
 from labemu_nfs.io.state import load_secret
@@ -128,6 +129,7 @@ class NfsServer:
         self._told: dict[RpcConnection, None] = {}
         self.faults = NfsFaults(self._rpc, nfs, self._context4, lambda: self._connections.values())
         self._disk: Disk | None = None
+        self._linger = Linger()
 
     @property
     def nfs_port(self) -> int:
@@ -191,6 +193,7 @@ class NfsServer:
             sock,
             engine,
             disk=self._disk,
+            linger=self._linger,
             tell=self._tell,
             closed=self._gone,
         )

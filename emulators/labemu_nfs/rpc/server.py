@@ -151,11 +151,12 @@ class RpcConnection:
         caller: the peer.
 
     Attributes:
+        calls: messages that have come.
         link: to call the peer.
         wake: called when there is something to send that no receive has brought about; the owner may put something there.
     """
 
-    __slots__ = ("_head", "_jobs", "_output", "_reader", "_unsent", "caller", "link", "server", "wake")
+    __slots__ = ("_head", "_jobs", "_output", "_reader", "_unsent", "caller", "calls", "link", "server", "wake")
 
     def __init__(self, server: RpcServer, caller: Caller) -> None:
         self.server = server
@@ -165,6 +166,7 @@ class RpcConnection:
         self._reader = RecordReader()
         self._head: _Head | None = None
         self._output: list[Buffer] = []
+        self.calls = 0
         self._unsent = 0
         self._jobs = 0
 
@@ -172,6 +174,11 @@ class RpcConnection:
     def busy(self) -> bool:
         """Whether nothing should be received now: replies must be taken or Jobs completed first."""
         return self._unsent >= MAX_UNSENT or self._jobs >= MAX_JOBS
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that came is answered."""
+        return not self._jobs and not self._reader
 
     def space(self) -> memoryview:
         """Where to receive next, while not busy."""
@@ -213,6 +220,7 @@ class RpcConnection:
             record = self._reader.next()
             if record is None:
                 break
+            self.calls += 1
             job = self._answer(record, now)
             if job is not None:
                 self._jobs += 1
