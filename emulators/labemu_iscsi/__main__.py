@@ -18,6 +18,7 @@ from labemu_iscsi.io.state import FileStateStore
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
 from labemu_scsi.ports import AccessState
 from labemu_store.block import open_block_store
+from labemu_store.block.open import redacted
 from labemu_store.errors import StoreConfigError
 
 _EXAMPLE = """\
@@ -28,7 +29,9 @@ example:
 
 Each --lun, --group, --allow-initiator, --allow-network, --initiator-chap, --redirect and --access-state belongs to the --target
 before it; LUNs take the next number from 0. --lun lun://IQN/NUMBER puts a disk of an earlier target into this one as well.
-A LUN's URL may carry: size, readonly, block_size (512, 4096), physical_block_size, serial, thick, removable.
+A LUN's URL may carry: size, readonly, block_size (512, 4096), physical_block_size, serial, thick, removable, number.
+Besides files and memory a disk may be on anything that fsspec opens, with what that needs installed and its credentials in the
+environment: --lun 's3://bucket/disk?size=1GiB&folder=/var/tmp/waiting' (also: chunk, cache), or, to read, https://host/disk.img.
 """
 _OF_TARGET = (
     ("--lun", "URL", "add a disk to the target before; repeatable"),
@@ -183,7 +186,7 @@ def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
             ) from error
         return
     store = open_block_store(urlunsplit(parts._replace(query=rest)))
-    state = FileStateStore.beside(Path(unquote(parts.path))) if parts.scheme in ("", "file") else None
+    told = url if parts.scheme in ("", "file", "memory") else redacted(url)
     try:
         server.add_lun(
             target,
@@ -194,13 +197,22 @@ def _add_lun(server: IscsiServer, target: str, number: int, url: str) -> None:
             physical_block_size=int(options.get("physical_block_size", "4096")),
             thin=not _truth(options.get("thick")),
             removable=_truth(options.get("removable")),
-            state=state,
+            state=_state(url),
         )
     except ValueError as error:
         store.close()
         raise ServerConfigError(
-            f"{url}: {error}", hint="see `python -m labemu_iscsi --help` for what a URL may carry"
+            f"{told}: {error}", hint="see `python -m labemu_iscsi --help` for what a URL may carry"
         ) from error
+
+
+def _state(url: str) -> FileStateStore | None:
+    """Where a disk's persistent reservations are kept: beside its file, or in the folder where its changes wait."""
+    parts = urlsplit(url)
+    if parts.scheme in ("", "file"):
+        return FileStateStore.beside(Path(unquote(parts.path)))
+    folder = dict(parse_qsl(parts.query)).get("folder")
+    return None if folder is None else FileStateStore(Path(folder) / "reservations")
 
 
 def _add_target(server: IscsiServer, options: _TargetOptions, credentials: Credentials | None) -> None:
