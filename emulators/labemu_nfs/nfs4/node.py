@@ -17,16 +17,17 @@ class Node:
         export: where it is.
         key: the store's name of it.
         who: the caller, as this export knows him.
+        attributes: as of now, where they are known.
     """
 
     __slots__ = ("_attributes", "export", "key", "store", "who")
 
-    def __init__(self, export: Export, key: Key, who: Identity) -> None:
+    def __init__(self, export: Export, key: Key, who: Identity, attributes: Attributes | None = None) -> None:
         self.export = export
         self.key = key
         self.store: FileStore = export.store
         self.who = who
-        self._attributes: Attributes | None = None
+        self._attributes = attributes
 
     @property
     def file(self) -> FileId:

@@ -189,9 +189,8 @@ class QuickForms:
         if directory.kind is not _DIRECTORY:
             return 0
         access.require(directory, node.who, access.EXECUTE)
-        found = Node(export, node.store.lookup(node.key, name), node.who)
-        found.attributes  # noqa: B018 # whether it is still there
-        compound.current = found
+        key, there = node.store.peek(node.key, name)
+        compound.current = Node(export, key, node.who, there)
         compound.stateid = None
         compound.put(_LOOKUP)
         return at + 4 + text.size

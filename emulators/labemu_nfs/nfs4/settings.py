@@ -111,17 +111,16 @@ def decode_settings(decoder: Decoder, minor: int) -> Settings:
 
 def _values(mask: int, values: Decoder) -> Settings:
     """The values, in the order of the attributes' numbers."""
-    has = {number: bool(mask >> number & 1) for number in Attribute}
-    size = values.u64() if has[Attribute.SIZE] else None
-    permissions = decode_acl(values) if has[Attribute.ACL] else None
-    mode = _mode(values) if has[Attribute.MODE] else None
-    uid = parse_owner(values.string(MAX_OPAQUE)) if has[Attribute.OWNER] else None
-    gid = parse_owner(values.string(MAX_OPAQUE)) if has[Attribute.OWNER_GROUP] else None
-    atime = _set_time(values) if has[Attribute.TIME_ACCESS_SET] else None
-    mtime = _set_time(values) if has[Attribute.TIME_MODIFY_SET] else None
-    masked = (_mode(values), _mode(values)) if has[Attribute.MODE_SET_MASKED] else None
+    size = values.u64() if mask >> Attribute.SIZE & 1 else None
+    permissions = decode_acl(values) if mask >> Attribute.ACL & 1 else None
+    mode = _mode(values) if mask >> Attribute.MODE & 1 else None
+    uid = parse_owner(values.string(MAX_OPAQUE)) if mask >> Attribute.OWNER & 1 else None
+    gid = parse_owner(values.string(MAX_OPAQUE)) if mask >> Attribute.OWNER_GROUP & 1 else None
+    atime = _set_time(values) if mask >> Attribute.TIME_ACCESS_SET & 1 else None
+    mtime = _set_time(values) if mask >> Attribute.TIME_MODIFY_SET & 1 else None
+    masked = (_mode(values), _mode(values)) if mask >> Attribute.MODE_SET_MASKED & 1 else None
     umask = None
-    if has[Attribute.MODE_UMASK]:
+    if mask >> Attribute.MODE_UMASK & 1:
         mode, umask = _mode(values), _mode(values) & _PERMISSIONS
     change = AttributeChange(mode=mode, uid=uid, gid=gid, size=size, atime=atime, mtime=mtime)
     return Settings(mask=mask, change=change, permissions=permissions, masked=masked, umask=umask)

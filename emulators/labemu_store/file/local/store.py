@@ -202,6 +202,8 @@ class LocalFileStore(LocalSparse):
 
     def sync(self, node: Key) -> Callable[[], None]:
         opened = self._open.node(node)
+        if opened.data >= 0:
+            return partial(_sync_and_close, os.dup(opened.data))
         mode = opened.stat().st_mode
         if stat.S_ISDIR(mode):
             return partial(_sync_and_close, os.dup(opened.open_directory()))
@@ -213,8 +215,8 @@ class LocalFileStore(LocalSparse):
 
     def lookup(self, directory: Key, name: bytes) -> Key:
         check_name(name)
-        above = self._directory(directory)
-        key = self._keys.key_at(above.path, name)
+        above = self._open.node(directory)
+        key = self._key_of(above, name)
         return key if key in self._open else self._adopt(directory, above, name)
 
     def peek(self, directory: Key, name: bytes) -> tuple[Key, Attributes]:
@@ -236,6 +238,14 @@ class LocalFileStore(LocalSparse):
         if result.st_dev != self._device:
             raise OSError(EACCES, "another file system is mounted there")
         return attributes_of(result, 0)
+
+    def _key_of(self, above: Node, name: bytes) -> Key:
+        """The key of a name. Raises ENOENT, ENOTDIR; ESTALE where it is the directory that is gone."""
+        try:
+            return self._keys.key_at(above.path, name)
+        except FileNotFoundError:
+            above.stat()
+            raise
 
     def _directory(self, key: Key) -> Node:
         node = self._open.node(key)
@@ -299,9 +309,12 @@ class LocalFileStore(LocalSparse):
 
     def create(self, directory: Key, name: bytes, owner: Ownership) -> Key:
         check_name(name)
-        above = self._directory(directory)
+        above = self._open.node(directory)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        data = os.open(name, flags, 0o600, dir_fd=above.path)
+        try:
+            data = os.open(name, flags, 0o600, dir_fd=above.path)
+        except FileNotFoundError:
+            raise stale() from None
         above.change += 1
         try:
             key = self._adopt(directory, above, name)
@@ -352,7 +365,9 @@ class LocalFileStore(LocalSparse):
                 mode |= stat.S_ISGID
         if (owner.uid, gid) != (is_new.st_uid, is_new.st_gid):
             self._give(node, owner.uid, gid)
-        if not stat.S_ISLNK(is_new.st_mode):
+        if node.data >= 0:
+            os.fchmod(node.data, mode)
+        elif not stat.S_ISLNK(is_new.st_mode):
             os.chmod(node.link, mode)
 
     def _give(self, node: Node, uid: int, gid: int) -> None:
@@ -375,8 +390,8 @@ class LocalFileStore(LocalSparse):
 
     def unlink(self, directory: Key, name: bytes) -> None:
         check_name(name)
-        above = self._directory(directory)
-        victim = self._keys.key_at(above.path, name)
+        above = self._open.node(directory)
+        victim = self._key_of(above, name)
         self._open.hold(victim)
         os.unlink(name, dir_fd=above.path)
         above.change += 1

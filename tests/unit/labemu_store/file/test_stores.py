@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from errno import ENOENT, ESTALE
+from errno import ENOENT, ENOTDIR, ESTALE
 from pathlib import Path
 
 import pytest
@@ -227,3 +227,17 @@ def test_a_glance_sees_what_peek_sees_but_for_the_change_number(store):
     for name in (b"f", b"l"):
         assert store.glance(store.root, name)._replace(change=0) == store.peek(store.root, name)[1]._replace(change=0)
     failing(ENOENT, store.glance, store.root, b"none")
+
+
+def test_names_in_a_directory_that_others_removed_are_stale_and_in_a_file_refused(folder):
+    with closing(LocalFileStore(folder)) as store:
+        gone = store.mkdir(store.root, b"gone", OWNER)
+        file = store.create(store.root, b"file", OWNER)
+        assert store.lookup(store.root, b"gone") == gone
+        (folder / "gone").rmdir()
+        for directory, code in ((gone, ESTALE), (file, ENOTDIR)):
+            failing(code, store.lookup, directory, b"a")
+            failing(code, store.create, directory, b"a", OWNER)
+            failing(code, store.unlink, directory, b"a")
+        failing(ENOENT, store.lookup, store.root, b"gone")
+        failing(ENOENT, store.unlink, store.root, b"gone")
