@@ -8,6 +8,7 @@ Each node has an O_PATH descriptor and, once its bytes are wanted, a second one 
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections import OrderedDict
 from errno import EACCES, EINVAL, EISDIR, EPERM, EROFS, ETXTBSY
@@ -15,8 +16,16 @@ from errno import EACCES, EINVAL, EISDIR, EPERM, EROFS, ETXTBSY
 from labemu_store.file.local.keys import Keys, stale
 from labemu_store.file.types import Key
 
-DEFAULT_LIMIT = 400
-"""Open nodes, of two descriptors each: under the usual soft limit of 1024 descriptors a process."""
+_FEWEST, _MOST = 400, 8192
+_SHARE = 32
+
+
+def default_limit() -> int:
+    """How many nodes a store holds open, of two descriptors each: 400 under the usual limit of 1024 descriptors a process.
+
+    Where more is allowed it is more: a sixteenth of the descriptors, since a process has several stores, up to 8192 nodes.
+    """
+    return max(_FEWEST, min(_MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE))
 
 
 class Node:
@@ -89,7 +98,7 @@ class Descriptors:
         limit: nodes held open.
     """
 
-    def __init__(self, keys: Keys, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, keys: Keys, limit: int) -> None:
         self._keys = keys
         self._limit = limit
         self._nodes: OrderedDict[Key, Node] = OrderedDict()

@@ -16,7 +16,7 @@ from errno import EACCES, EFBIG, EINVAL, ENOENT, ENOTDIR, EOPNOTSUPP, EPERM
 from functools import partial
 from pathlib import Path
 
-from labemu_store.file.local.descriptors import DEFAULT_LIMIT, Descriptors, Node
+from labemu_store.file.local.descriptors import Descriptors, Node, default_limit
 from labemu_store.file.local.directory import list_directory
 from labemu_store.file.local.keys import OPEN_PATH, choose_keys, stale
 from labemu_store.file.local.sparse import LocalSparse, has_xattrs
@@ -89,13 +89,13 @@ class LocalFileStore(LocalSparse):
 
     Args:
         root: the directory.
-        descriptors: how many nodes are held open at once.
+        descriptors: how many nodes are held open at once; None for what the process's limit allows.
 
     Raises:
         OSError: it is not there, or is no directory.
     """
 
-    def __init__(self, root: Path, *, descriptors: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, root: Path, *, descriptors: int | None = None) -> None:
         self._path = root.resolve()
         if not self._path.is_dir():
             code = ENOTDIR if self._path.exists() else ENOENT
@@ -104,7 +104,7 @@ class LocalFileStore(LocalSparse):
         self._root_descriptor = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._device = os.fstat(self._root_descriptor).st_dev
         self._root = self._keys.key_at(self._root_descriptor, b"")
-        self._open = Descriptors(self._keys, descriptors)
+        self._open = Descriptors(self._keys, default_limit() if descriptors is None else descriptors)
         self._privileged = os.geteuid() == 0
         self._capabilities = Capabilities(
             hard_links=True,
