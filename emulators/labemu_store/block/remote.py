@@ -25,6 +25,9 @@ _KINDS: Final[dict[str, int]] = {
     "NotImplementedError": errno.EROFS,  # fsspec: a filesystem that only reads
     "TimeoutError": errno.ETIMEDOUT,  # and fsspec's FSTimeoutError, which is one
     "ConnectionError": errno.ECONNRESET,  # Python's, botocore's and requests'
+    "EndpointConnectionError": errno.ECONNREFUSED,  # botocore
+    "ConnectTimeoutError": errno.ETIMEDOUT,
+    "ReadTimeoutError": errno.ETIMEDOUT,
     "HTTPClientError": errno.ECONNRESET,  # botocore: refused, cut, timed out
     "ClientConnectionError": errno.ECONNRESET,  # aiohttp
     "ClientPayloadError": errno.ECONNRESET,

@@ -200,7 +200,7 @@ class ArrayApplication:
         return JSONResponse(self._services.volume_properties(datastore, record))
 
     async def _delete_volume(self, request: Request) -> Response:
-        keep = request.query_params.get("keep") == "true"
+        keep, problem = request.query_params.get("keep") == "true", ""
         async with self._lock:
             datastore = self._registry.datastores.get(request.path_params["name"])
             if datastore is None:
@@ -209,11 +209,13 @@ class ArrayApplication:
             volume = self._registry.volume(datastore.name, name)
             if volume is not None:
                 self._faults.forget(datastore.name, name)
-                await self._services.detach(datastore, volume, discard=not keep)
+                problem = await self._services.detach(datastore, volume, discard=not keep)
                 self._registry.drop_volume(datastore.name, name)
             if not keep:
                 await self._services.destroy(datastore, name)
-        return JSONResponse({})
+        if problem:
+            self._publish("volume.waiting", datastore=datastore.name, volume=name, message=problem)
+        return JSONResponse({"problem": problem})
 
     def _datastore(self, request: Request) -> DatastoreRecord:
         name = request.path_params["name"]

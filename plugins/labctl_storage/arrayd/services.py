@@ -7,6 +7,7 @@ What takes time (copying an image, opening files) runs in a thread, so that the 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -189,29 +190,27 @@ class ArrayServices:
             path=self.file(datastore, volume.name),
         )
 
-    async def detach(self, datastore: DatastoreRecord, volume: VolumeRecord, *, discard: bool = False) -> None:
-        """Stop offering a volume.
+    async def detach(self, datastore: DatastoreRecord, volume: VolumeRecord, *, discard: bool = False) -> str:
+        """Stop offering a volume; returns what its user should know: its last changes could not be brought to its storage, and wait.
 
         Args:
             datastore: its datastore.
             volume: the volume.
             discard: its data is about to be destroyed: nothing that waits needs to be kept.
-
-        Raises:
-            LabError: what waits could not be brought to where it belongs; it is kept.
         """
         if volume.lun is None or volume.lun not in self._target_server().targets[datastore.where].device.units:
-            return
+            return ""
         store = self._store(datastore, volume)
         if discard and isinstance(store, AwaitedStore):
             store.discard()
         try:
             await self._target_server().remove_lun(datastore.where, volume.lun)
         except StoreError as error:
-            raise LabError(
-                f"{datastore.name}/{volume.name}: its last changes could not be brought to its storage: {error.strerror}",
-                hint="they are kept in the lab's data folder, and are taken up when the disk is used again",
-            ) from error
+            return (
+                f"{datastore.name}/{volume.name}: its last changes could not be brought to its storage "
+                f"({os.strerror(error.errno or 0)}); they are kept in the lab's data folder until it is used again"
+            )
+        return ""
 
     def _store(self, datastore: DatastoreRecord, volume: VolumeRecord) -> BlockStore:
         assert volume.lun is not None

@@ -14,6 +14,9 @@ from labctl_storage.handlers.datastore import observe_on_arrays
 CREATE_DEADLINE = 180.0
 """Seconds for the array to copy an image into a new disk."""
 
+REMOVE_DEADLINE = 180.0
+"""Seconds for the array to bring a disk's last changes to storage elsewhere, or to remove it from there."""
+
 
 class VolumeHandler(UnitHandler):
     """Asks the agent. A persistent volume outlives its unit: only `down --purge` deletes its data."""
@@ -49,7 +52,9 @@ class VolumeHandler(UnitHandler):
         spec = cast("dict[str, Any]", record.unit.spec)
         keep = (bool(spec["persistent"]) and not removal.purge) or record.unit.id in removal.replaced
         path = f"/v1/datastores/{spec['datastore']}/volumes/{spec['name']}?keep={'true' if keep else 'false'}"
-        await services.agent(spec["array"]).call("DELETE", path)
+        answer = await services.agent(spec["array"]).call("DELETE", path, timeout=REMOVE_DEADLINE)
+        if isinstance(answer, dict) and answer.get("problem"):
+            services.progress(record.unit.id, str(answer["problem"]))
 
     async def _put(self, services: Services, unit: Unit) -> None:
         services.progress(unit.id, "provisioning")

@@ -165,6 +165,19 @@ def test_an_array_starts_while_its_storage_is_away_and_serves_when_it_is_back(la
     wait_for(lambda: lab.io("read -P 0x5a 0 1M").returncode == 0, 60)
 
 
+def test_changes_that_cannot_be_uploaded_at_down_wait_for_the_next_up(lab: Lab, s3: str, wire: Wire) -> None:
+    lab.up(s3, "persistent = true")
+    lab.must("write -P 0x5a 0 1M")
+    wire.refuse()
+    assert "SYNCHRONIZE" in lab.io("write -P 0x77 512k 1M").stderr  # written, and not flushed
+    done = lab.run(LABCTL, "down", lab.name)
+    assert done.returncode == 0
+    assert "its last changes could not be brought to its storage (Connection refused)" in done.stderr
+    wire.accept()
+    lab.labctl("up", str(lab.file), "--name", lab.name)
+    lab.must("read -P 0x5a 0 512k", "read -P 0x77 512k 1M")
+
+
 def test_what_cannot_be_reached_is_told_by_up_with_its_reason(
     lab: Lab, s3: str, wire: Wire, s3_server: S3Server
 ) -> None:

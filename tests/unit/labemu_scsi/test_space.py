@@ -6,11 +6,13 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from labemu_scsi.command import Response, Status
 from labemu_scsi.limits import MAX_ATOMIC_BYTES
 from labemu_scsi.unit import LogicalUnit
 from labemu_store.block import MemoryBlockStore
+from labemu_store.block.objects import open_objects
 
 from .conftest import Lab
 
@@ -189,3 +191,23 @@ def test_a_miscompare_names_its_first_byte(lab: Lab, place: int) -> None:
     response = lab.send(struct.pack(">BBIxHx", 0x2F, 0x02, 0, 512), bytes(data))
     assert triple(response) == (0xE, 0x1D, 0)
     assert int.from_bytes(response.sense[3:7], "big") == place
+
+
+def test_a_disk_in_chunks_gives_space_back_by_the_chunk_and_counts_what_it_holds(make: Callable[..., Lab]) -> None:
+    chunk = 64 << 10
+    store = open_objects(MemoryFileSystem(), "/test-space/disk", size=64 * MIB, chunk=chunk)
+    lab = make(store=store)
+    page = bytes(lab.send(b"\x12\x01\xb0\0\xff").data)
+    granularity, alignment = struct.unpack(">II", page[28:36])
+    assert (granularity, alignment) == (chunk // 512, 0x80000000)
+    store.write(0, b"x" * 2 * chunk)
+    assert lab.send(b"\x35" + bytes(9)).status == GOOD
+    assert arm(lab, used=1).status == GOOD  # armed at 1 MiB: 128 KiB is not yet that
+    assert lab.send(TUR).status == GOOD
+    status = bytes(lab.send(struct.pack(">BBQI", 0x9E, 0x12, 0, 4096)).data)
+    assert struct.unpack_from(">QIB", status, 8) == (0, 2 * chunk // 512, 0)
+    unmap = struct.pack(">HH4xQI4x", 22, 16, 0, chunk // 512)
+    assert lab.send(struct.pack(">B6xH", 0x42, len(unmap)), unmap).status == GOOD
+    assert lab.send(b"\x35" + bytes(9)).status == GOOD
+    assert store.allocated() == chunk
+    MemoryFileSystem().rm("/test-space", recursive=True)
