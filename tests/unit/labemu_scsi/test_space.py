@@ -202,8 +202,14 @@ def test_a_disk_in_chunks_gives_space_back_by_the_chunk_and_counts_what_it_holds
     assert (granularity, alignment) == (chunk // 512, 0x80000000)
     store.write(0, b"x" * 2 * chunk)
     assert lab.send(b"\x35" + bytes(9)).status == GOOD
-    assert arm(lab, used=1).status == GOOD  # armed at 1 MiB: 128 KiB is not yet that
-    assert lab.send(TUR).status == GOOD
+    assert arm(lab, used=2).status == GOOD
+    assert lab.send(TUR).status == GOOD  # 128 KiB are not yet 2 MiB
+    store.write(4 * chunk, b"x" * 28 * chunk)
+    store.flush()
+    assert triple(lab.send(TUR)) == REACHED
+    store.unmap(4 * chunk, 28 * chunk)
+    for nexus in (1, 2):
+        lab.send(TUR, nexus=nexus)
     status = bytes(lab.send(struct.pack(">BBQI", 0x9E, 0x12, 0, 4096)).data)
     assert struct.unpack_from(">QIB", status, 8) == (0, 2 * chunk // 512, 0)
     unmap = struct.pack(">HH4xQI4x", 22, 16, 0, chunk // 512)
