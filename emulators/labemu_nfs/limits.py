@@ -8,6 +8,16 @@ MAX_IO = 1 << 20
 MAX_COPY = 64 << 20
 """Bytes of one COPY (RFC 7862 15.2.3 lets a copy end early): a thread is done with them within a second on a plain disk."""
 
+MAX_OFFLOADS = 16
+MAX_CLIENT_OFFLOADS = 4
+"""Copies that go on after COPY was answered, or of whose end a client is being told, of all clients and of one.
+
+A COPY beyond that is done before it is answered.
+"""
+
+MAX_DONE_OFFLOADS = 16
+"""Such copies of one client that are done and were not given back; the eldest are forgotten."""
+
 PREFERRED_IO = 1 << 20
 """rtpref and wtpref."""
 

@@ -21,6 +21,7 @@ from labemu_nfs.context import Context
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.exports import Export, ExportTable
 from labemu_nfs.handles import Handles
+from labemu_nfs.io.background import Background
 from labemu_nfs.io.clients import CallbackDialer, ClientsFile
 from labemu_nfs.io.connection import Connection
 from labemu_nfs.io.disk import Disk
@@ -129,6 +130,7 @@ class NfsServer:
         self._told: dict[RpcConnection, None] = {}
         self.faults = NfsFaults(self._rpc, nfs, self._context4, lambda: self._connections.values())
         self._disk: Disk | None = None
+        self._background: Background | None = None
         self._linger = Linger()
 
     @property
@@ -148,6 +150,8 @@ class NfsServer:
             OSError: an address is not on this machine, or a port is taken; then nothing is listened at.
         """
         self._disk = Disk(asyncio.get_running_loop(), self._proceed)
+        self._background = Background(asyncio.get_running_loop(), self._disk)
+        self._context4.background = self._background.begin
         try:
             self.faults.faults.now = asyncio.get_running_loop().time
             for address in self._addresses:
@@ -230,12 +234,14 @@ class NfsServer:
     async def close(self) -> None:
         """Stop: close every connection, wait for the disk, close the stores."""
         self._stop_listening()
+        self._context4.background = None
         await self._locking.close()
         await self._dialer.close()
         self.state.close()
         for connection in tuple(self._connections.values()):
             connection.close()
-        if self._disk is not None:
+        if self._disk is not None and self._background is not None:
+            self._background.start()
             await self._disk.close()
         for export in tuple(self._exports):
             self.remove_export(export.path)

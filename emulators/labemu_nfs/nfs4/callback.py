@@ -11,12 +11,13 @@ from collections.abc import Callable
 from struct import Struct
 
 from labemu_nfs.handles import Handles
-from labemu_nfs.nfs4.state.model import Delegation, Dialer
+from labemu_nfs.nfs4.constants import StableHow
+from labemu_nfs.nfs4.state.model import Delegation, Dialer, Offload
 from labemu_nfs.nfs4.types import encode_bitmap, encode_stateid
 from labemu_nfs.rpc.auth import AUTH_SYS
 from labemu_nfs.rpc.link import Link
 from labemu_nfs.rpc.message import CALL, RPC_VERSION
-from labemu_nfs.xdr import FALSE, Decoder, XdrError, opaque, u32
+from labemu_nfs.xdr import FALSE, Decoder, XdrError, opaque, u32, u64
 
 _HEAD = Struct(">5I")
 _SEQUENCE = Struct(">16s3I")
@@ -28,7 +29,7 @@ SYS_PARTS = u32(AUTH_SYS) + opaque(u32(0) + opaque(b"labemu_nfs") + bytes(12))
 """An opaque_auth of AUTH_SYS, root's: in 4.0 Linux takes no CB_COMPOUND with AUTH_NONE."""
 
 CB_NULL, CB_COMPOUND = 0, 1
-CB_GETATTR, CB_RECALL, CB_SEQUENCE = 3, 4, 11
+CB_GETATTR, CB_RECALL, CB_SEQUENCE, CB_OFFLOAD = 3, 4, 11, 15
 
 Results = Callable[[Decoder | None], None]
 """Gets the results after a status of OK; None for any failure."""
@@ -108,6 +109,20 @@ class _Path:
 
         handle = opaque(self._handles.make(*delegation.file.file))
         self._send(u32(CB_GETATTR) + handle + encode_bitmap(_CHANGE_AND_SIZE), done)
+
+    def offloaded(self, offload: Offload, verifier: bytes, answered: Callable[[bool], None]) -> None:
+        """CB_OFFLOAD (RFC 7862 16.1)."""
+        handle = opaque(self._handles.make(*offload.file))
+        assert offload.status is not None
+        told = u32(offload.status)
+        if offload.status:
+            told += u64(offload.copied)
+        else:
+            told += u32(0) + u64(offload.copied) + u32(StableHow.UNSTABLE) + verifier
+        self._send(
+            u32(CB_OFFLOAD) + handle + encode_stateid(offload.stateid) + told,
+            lambda results: answered(results is not None),
+        )
 
 
 class CallbackPath40(_Path):

@@ -14,7 +14,7 @@ from labemu_nfs.nfs4.pseudo import PseudoRoot
 from labemu_nfs.nfs4.state.api import FileStates
 from labemu_nfs.nfs4.status import Nfs4Error, Status
 from labemu_nfs.rpc.auth import Credential
-from labemu_nfs.rpc.program import Caller
+from labemu_nfs.rpc.program import Caller, Job
 from labemu_store.file.types import Key
 
 
@@ -38,6 +38,9 @@ class Context4:
         self.clock = clock
         self.lease = lease
         self.pseudo = PseudoRoot(shared.exports)
+        self.background: Callable[[Job], None] | None = None
+        """Begins work that no call waits for, not before it returns; set by whoever can do that, and taken away when the server ends."""
+
         self.operations: defaultdict[str, int] = defaultdict(int)
         """How often each operation was begun."""
 

@@ -139,7 +139,7 @@ def test_a_file_is_not_copied_over_itself(sparse):
     assert sparse.status(*sparse.at("gold/file"), copy(0, 0, 1)) == Status.NOFILEHANDLE
 
 
-def test_no_copy_is_ever_under_way(client42):
+def test_a_stateid_that_is_none_names_no_copy(client42):
     for number in (Number.OFFLOAD_STATUS, Number.OFFLOAD_CANCEL):
         assert client42.status(*client42.at("gold/file"), op(number, bytes(16))) == Status.BAD_STATEID
 

@@ -1,7 +1,8 @@
 """COPY, CLONE, OFFLOAD_STATUS, OFFLOAD_CANCEL (RFC 7862 15.2, 15.13, 15.9, 15.8).
 
-A COPY is done before it is answered, in a thread, whatever the client prefers (RFC 7862 15.2.3 leaves that to the server): at most
-MAX_COPY bytes, after which the client asks for the rest. So there is never a copy under way that OFFLOAD_STATUS could tell of.
+A COPY of at most MAX_COPY bytes is done before it is answered, in a thread, whatever the client prefers: RFC 7862 15.2.3 leaves that to the
+server. A longer one goes on after the answer where the client allows that and can be called back; otherwise MAX_COPY bytes are copied,
+and the client asks for the rest.
 """
 
 from __future__ import annotations
@@ -12,17 +13,23 @@ from labemu_nfs.limits import MAX_COPY
 from labemu_nfs.nfs4.compound import V42, Compound, Op, Wait
 from labemu_nfs.nfs4.constants import Number, StableHow
 from labemu_nfs.nfs4.node import Node
+from labemu_nfs.nfs4.offload import Copying
 from labemu_nfs.nfs4.ops.data import drop_set_ids, require_data
+from labemu_nfs.nfs4.ops.states import client41, state_of
 from labemu_nfs.nfs4.state import api
+from labemu_nfs.nfs4.state.model import Offload
+from labemu_nfs.nfs4.state.offloads import Offloads
+from labemu_nfs.nfs4.state.service import client_of
 from labemu_nfs.nfs4.state.stateids import Stateid
 from labemu_nfs.nfs4.status import Nfs4Error, Status
 from labemu_nfs.nfs4.types import decode_stateid
-from labemu_nfs.xdr import TRUE, Decoder
+from labemu_nfs.xdr import FALSE, TRUE, Decoder, u32, u64
 from labemu_store.file import access
 from labemu_store.file.types import MAX_OFFSET, Attributes
 
 _RANGE = Struct(">QQQ")
 _WRITTEN = Struct(">IQI8s")
+_WRITTEN_LATER = Struct(">II12sQI8s")
 _U64 = 2**64 - 1
 
 
@@ -70,7 +77,7 @@ def copy(compound: Compound, arguments: Decoder) -> bytes | Wait:
     """COPY: RFC 7862 15.2, within an export."""
     source, _, target, before, offset, to_offset, count = _both(compound, arguments)
     arguments.boolean()  # ca_consecutive: it always is
-    arguments.boolean()  # ca_synchronous
+    synchronous = arguments.boolean()
     if arguments.u32():
         raise Nfs4Error(Status.NOTSUPP)  # from another server
     shared = compound.context.shared
@@ -78,6 +85,11 @@ def copy(compound: Compound, arguments: Decoder) -> bytes | Wait:
     def results(done: int) -> bytes:
         return _WRITTEN.pack(0, done, StableHow.UNSTABLE, shared.verifier) + TRUE + TRUE
 
+    if count > MAX_COPY and not synchronous:
+        begun = _begin(compound, source, (offset, to_offset, count))
+        if begun is not None:
+            drop_set_ids(target, before)
+            return _WRITTEN_LATER.pack(1, *begun.stateid, 0, StableHow.UNSTABLE, shared.verifier) + TRUE + FALSE
     count = min(count, MAX_COPY)
     if not count:
         return results(0)
@@ -94,6 +106,21 @@ def copy(compound: Compound, arguments: Decoder) -> bytes | Wait:
     return Wait(lambda: done.append(work()), finish)
 
 
+def _begin(compound: Compound, source: Node, span: tuple[int, int, int]) -> Offload | None:
+    """Let the copy go on by itself; None where that cannot be. Raises OSError, Nfs4Error DELAY."""
+    context, client, target = compound.context, client41(compound), compound.node
+    offloads = state_of(compound).offloads
+    if context.background is None or not offloads.room(client):
+        return None
+    offload = offloads.begin(client, target.file, compound.now)
+    try:
+        context.background(Copying(context, offloads, offload, source, target, span).piece())
+    except OSError:
+        offloads.forget(offload)
+        raise
+    return offload
+
+
 def clone(compound: Compound, arguments: Decoder) -> bytes:
     """CLONE: RFC 7862 15.13: both files share the bytes until one of them is written."""
     source, before, target, to_before, offset, to_offset, count = _both(compound, arguments)
@@ -105,16 +132,32 @@ def clone(compound: Compound, arguments: Decoder) -> bytes:
     return b""
 
 
-def offload(compound: Compound, arguments: Decoder) -> bytes:
-    """OFFLOAD_STATUS and OFFLOAD_CANCEL: no such copy (RFC 7862 15.8.3, 15.9.3)."""
-    decode_stateid(arguments)
-    _ = compound.node
-    raise Nfs4Error(Status.BAD_STATEID)
+def _offload(compound: Compound, arguments: Decoder) -> tuple[Offloads, Offload]:
+    """The client's copy into the current file that a stateid names. Raises Nfs4Error BAD_STATEID."""
+    stateid = decode_stateid(arguments)
+    file = compound.file
+    offloads = state_of(compound).offloads
+    return offloads, offloads.find(stateid, client_of(compound), file)
+
+
+def offload_status(compound: Compound, arguments: Decoder) -> bytes:
+    """OFFLOAD_STATUS: RFC 7862 15.9: how much is copied, and how it ended if it has."""
+    _, found = _offload(compound, arguments)
+    return u64(found.copied) + (u32(0) if found.status is None else u32(1) + u32(found.status))
+
+
+def offload_cancel(compound: Compound, arguments: Decoder) -> bytes:
+    """OFFLOAD_CANCEL: RFC 7862 15.8: it stops after the piece under way, and no CB_OFFLOAD tells of it."""
+    offloads, found = _offload(compound, arguments)
+    offloads.forget(found)
+    if found.status is not None:
+        raise Nfs4Error(Status.COMPLETE_ALREADY)
+    return b""
 
 
 OPS = (
     Op(Number.COPY, copy, (V42,)),
     Op(Number.CLONE, clone, (V42,)),
-    Op(Number.OFFLOAD_STATUS, offload, (V42,)),
-    Op(Number.OFFLOAD_CANCEL, offload, (V42,)),
+    Op(Number.OFFLOAD_STATUS, offload_status, (V42,)),
+    Op(Number.OFFLOAD_CANCEL, offload_cancel, (V42,)),
 )

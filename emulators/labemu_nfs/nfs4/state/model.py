@@ -37,6 +37,9 @@ class CallbackPath(Protocol):
     def ask_attributes(self, delegation: Delegation, answered: Callable[[int, int], None]) -> None:
         """Ask the holder of a write delegation for change and size (CB_GETATTR); `answered` gets both, or is not called."""
 
+    def offloaded(self, offload: Offload, verifier: bytes, answered: Callable[[bool], None]) -> None:
+        """Tell that a copy has ended (CB_OFFLOAD), and the write verifier; `answered` gets whether the client has taken it."""
+
 
 class Dialer(Protocol):
     """Makes connections to clients, at once or later; only where the server itself is (its network namespace)."""
@@ -258,3 +261,31 @@ class Delegation(State):
     def access(self) -> int:
         """What may be done through it."""
         return BOTH if self.write else READ
+
+
+class Offload:
+    """A copy that goes on after COPY was answered (RFC 7862 4.8).
+
+    Attributes:
+        stateid: names it; its seqid never changes.
+        client: whose it is.
+        file: what is written.
+        copied: bytes so far.
+        status: how it ended; None while it goes on.
+        telling: whether the client is being told of that.
+    """
+
+    __slots__ = ("client", "copied", "file", "stateid", "status", "telling")
+
+    def __init__(self, other: bytes, client: Client, file: FileId) -> None:
+        self.stateid = Stateid(1, other)
+        self.client = client
+        self.file = file
+        self.copied = 0
+        self.status: Status | None = None
+        self.telling = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is still something to be done for it."""
+        return self.status is None or self.telling

@@ -13,6 +13,7 @@ from labemu_nfs.nfs4.state.delegations import Delegations
 from labemu_nfs.nfs4.state.grace import Grace, NoRecords, Records
 from labemu_nfs.nfs4.state.locks import Locks
 from labemu_nfs.nfs4.state.model import Client, Dialer, FileId, FileState, Open
+from labemu_nfs.nfs4.state.offloads import Offloads
 from labemu_nfs.nfs4.state.opens import Opens
 from labemu_nfs.nfs4.state.ranges import Range, RangeLocks
 from labemu_nfs.nfs4.state.sessions import Sessions
@@ -72,6 +73,7 @@ class NfsState:
         self.opens = Opens(self.core)
         self.locks = Locks(self.core)
         self.delegations = Delegations(self.core, enabled=delegations)
+        self.offloads = Offloads(self.core)
 
     def check_io(self, asker: Asker, stateid: Stateid, access: int) -> None:
         """See api.FileStates."""
