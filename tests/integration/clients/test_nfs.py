@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 from labctl.testing.waiting import wait_for
 
 from .conftest import SERVER, ClientGuest, Server, StorageNet
+from .copier import copier
 
 pytestmark = [
     pytest.mark.needs("root", "tun", "qemu", "net", "apt", "e2fsprogs"),
@@ -204,6 +206,24 @@ def test_sparse_files_stay_sparse(mounted: list[ClientGuest], folder: str, stora
     assert kept.stat().st_size == 2**30
     assert kept.stat().st_blocks * 512 < 2**20
     assert mounted[1].said(f"dd if={folder}/s bs=1 skip=500000000 count=4 2>/dev/null") == "end"
+
+
+@pytest.mark.parametrize("mounted", over("4.2"), indirect=True, scope="module")
+def test_a_long_copy_is_one_call_that_the_server_tells_the_end_of(
+    mounted: list[ClientGuest], folder: str, storage_net: StorageNet
+) -> None:
+    first, _ = mounted
+    kept = storage_net.folder / "gold" / folder.removeprefix(f"{MOUNT}/")
+    block = os.urandom(1 << 20)
+    with (kept / "from").open("wb") as file:
+        for number in range(80):
+            file.write(number.to_bytes(8, "big") + block[8:])
+    (kept / "copier").write_bytes(copier())
+    (kept / "copier").chmod(0o755)
+    before = operations(first).get("COPY", 0)
+    first.run(f"cd {folder}; ./copier from to")
+    assert operations(first)["COPY"] - before == 1
+    assert hashlib.md5((kept / "to").read_bytes()).digest() == hashlib.md5((kept / "from").read_bytes()).digest()
 
 
 def test_git_works_in_a_clone(mounted: list[ClientGuest], folder: str) -> None:
