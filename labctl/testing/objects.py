@@ -124,6 +124,7 @@ class Wire:
         self.cut_every: int | None = None
         self.cuts = 0
         self.requests = 0
+        self.delayed = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wire", daemon=True)
@@ -211,7 +212,11 @@ class Wire:
                 await self._refusal(self.answer, reader, piece, writer)
                 return
             if self.delay:
-                await asyncio.sleep(self.delay)
+                self.delayed += 1
+                try:
+                    await asyncio.sleep(self.delay)
+                finally:
+                    self.delayed -= 1
             if self._cuts(len(piece), sent):
                 above.write(piece[: len(piece) // 2])
                 await above.drain()

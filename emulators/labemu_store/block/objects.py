@@ -13,7 +13,7 @@ import errno
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -22,7 +22,7 @@ from labemu_store.block.api import Buffer, Capabilities, Extent, Operation
 from labemu_store.block.extents import joined
 from labemu_store.block.layout import CHUNK
 from labemu_store.block.remote import FileSystem, translated
-from labemu_store.errors import StoreConfigError, StoreError
+from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
 
 CACHE: Final = 64 << 20  # bytes that were read and are kept in memory
 _PENDING: Final = 16  # changed chunks that are held until flush; more are uploaded at once
@@ -89,6 +89,7 @@ class ObjectStore:
         self._cache = _Cached(cache)
         self._pending: dict[int, bytearray] = {}
         self._version = 0
+        self._unreachable: StoreError | None = None
         self._present: dict[int, int] = {} if raw else layout.chunks(filesystem, path, chunk)
 
     def read(self, offset: int, length: int) -> Buffer:
@@ -165,6 +166,24 @@ class ObjectStore:
                 view = view[stop - start :]
                 offset += stop - start
 
+    def prepare(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Fetch the chunks of which only a part is about to be written, several at a time, instead of each when its turn comes."""
+        covered: dict[int, int] = {}
+        for offset, length in ranges:
+            for index in range(offset // self._chunk, -(-(offset + length) // self._chunk)):
+                start = max(offset, index * self._chunk)
+                covered[index] = covered.get(index, 0) + min(offset + length, (index + 1) * self._chunk) - start
+        wanted = [
+            i for i, length in covered.items() if length < self._chunk and i in self._present and not self._cached(i)
+        ]
+        if len(wanted) > 1:
+            with ThreadPoolExecutor(min(_AT_A_TIME, len(wanted)), thread_name_prefix="labemu-fetch") as pool:
+                list(pool.map(self._get, wanted))
+
+    def _cached(self, index: int) -> bool:
+        with self._lock:
+            return self._cache.get(index) is not None
+
     def flush(self) -> None:
         """Upload what was changed, several chunks at a time; what fails stays for the next one.
 
@@ -172,6 +191,7 @@ class ObjectStore:
             StoreError: the first failure, when all have been tried.
         """
         with self._writing:
+            self._unreachable = None
             waiting = list(self._pending)
             if len(waiting) < 2:
                 for index in waiting:
@@ -183,14 +203,21 @@ class ObjectStore:
             each.result()
 
     def _upload(self, index: int) -> None:
-        """A failure leaves it pending."""
+        """A failure leaves it pending; where it was the way there, the rest need not wait for theirs."""
+        if self._unreachable is not None:
+            raise self._unreachable
         content = bytes(self._pending[index])
         kept = content.rstrip(b"\0")
-        with translated("writing"):
-            if kept:
-                layout.put_chunk(self._fs, self._path, index, kept)
-            elif index in self._present:
-                layout.remove_chunk(self._fs, self._path, index)
+        try:
+            with translated("writing"):
+                if kept:
+                    layout.put_chunk(self._fs, self._path, index, kept)
+                elif index in self._present:
+                    layout.remove_chunk(self._fs, self._path, index)
+        except StoreError as error:
+            if error.errno in UNREACHABLE:
+                self._unreachable = error
+            raise
         with self._lock:
             self._version += 1
             if kept:

@@ -22,10 +22,10 @@ from fsspec.registry import get_filesystem_class, known_implementations
 from labemu_store.block.api import BlockStore
 from labemu_store.block.file import FileBlockStore
 from labemu_store.block.filters.readonly import ReadonlyFilter
-from labemu_store.block.layout import CHUNK
+from labemu_store.block.layout import CHUNK, names
 from labemu_store.block.memory import MemoryBlockStore
 from labemu_store.block.objects import open_objects
-from labemu_store.block.remote import Carried, FileSystem, translated
+from labemu_store.block.remote import Carried, FileSystem, Prompt, translated
 from labemu_store.block.writeback import LIMIT, WriteBackStore
 from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
 from labemu_store.size import parse_size
@@ -34,11 +34,12 @@ _OPTIONS = {"size", "readonly"}
 _REMOTE_OPTIONS = _OPTIONS | {"chunk", "cache", "folder"}
 _WITH_QUERY = {"http", "https"}  # whose own address may have one
 _MIN_CHUNK = 4096
-_ONCE: dict[str, object] = {"config_kwargs": {"retries": {"max_attempts": 1}}}
-_DEFAULTS: dict[str, dict[str, object]] = {
-    "s3": _ONCE,
-    "s3a": _ONCE,
-}  # s3fs tries five times itself; the initiator waits
+_S3: dict[str, object] = {
+    "config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 9}  # seconds
+}
+_DEFAULTS = {"s3": _S3, "s3a": _S3}
+_S3_ATTEMPTS = 2
+"""Of s3fs itself, which has no option for it: what fails at once is tried again at once, and what hangs leaves time for a second try."""
 
 
 def open_block_store(
@@ -125,7 +126,12 @@ def open_filesystem(
 
     def make() -> tuple[FileSystem, str]:
         # fsspec would hand out an earlier one again, with the credentials and the address that the environment named then
-        return cast("tuple[FileSystem, str]", url_to_fs(url, skip_instance_cache=True, **known))
+        filesystem, path = url_to_fs(url, skip_instance_cache=True, **known)
+        if "s3" in names(filesystem):
+            filesystem.retries = _S3_ATTEMPTS
+        if filesystem.async_impl and not filesystem.asynchronous:
+            return Prompt(filesystem), path
+        return cast("FileSystem", filesystem), path
 
     with translated("opening"):
         if executor is None:

@@ -6,16 +6,22 @@ are no longer taken (EACCES), or whether the data is gone (anything else). The f
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from fsspec.asyn import sync
 
 from labemu_store.errors import StoreConfigError, StoreError
 
 T = TypeVar("T")
+
+DEADLINE: Final = 20.0
+"""Seconds for one call; Linux gives a SCSI command 30. A chunk of 1 MiB needs a way that carries 50 KiB a second."""
 
 _KINDS: Final[dict[str, int]] = {
     "PermissionError": errno.EACCES,
@@ -76,9 +82,6 @@ class FileSystem(Protocol):
     def rmdir(self, path: str) -> None:
         """Remove an empty folder."""
 
-    def exists(self, path: str) -> bool:
-        """Whether there is an object."""
-
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings."""
 
@@ -107,6 +110,64 @@ def translated(what: str) -> Iterator[None]:
     except Exception as error:
         code = code_of(error)
         raise StoreError(code, f"{what} failed: {os.strerror(code)} ({type(error).__name__})") from None
+
+
+class Prompt:
+    """An asynchronous filesystem whose calls end in time.
+
+    One that does not is cancelled, and its connection closed: an upload that was left to itself could arrive after a later one of the same
+    chunk. TCP alone would wait a quarter of an hour for a machine that is gone in the middle of an upload.
+
+    Args:
+        inner: the filesystem (fsspec's AsyncFileSystem).
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.protocol = inner.protocol
+
+    def _do(self, call: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
+        async def work() -> T:
+            return await asyncio.wait_for(call(*arguments, **options), DEADLINE)
+
+        return cast("T", sync(self._inner.loop, work))
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Bytes of an object."""
+        content: bytes = self._do(self._inner._cat_file, path, start=start, end=end)
+        return content
+
+    def pipe_file(self, path: str, value: bytes) -> None:
+        """Make an object."""
+        self._do(self._inner._pipe_file, path, value)
+
+    def rm_file(self, path: str) -> None:
+        """Remove an object."""
+        self._do(self._inner._rm_file, path)
+
+    def mv(self, path1: str, path2: str) -> None:
+        """Rename: fsspec has no asynchronous form."""
+        self._inner.mv(path1, path2)
+
+    def ls(self, path: str, detail: bool = True) -> list[dict[str, Any]]:
+        """What lies under a folder."""
+        return self._do(self._inner._ls, path, detail=detail)
+
+    def info(self, path: str) -> dict[str, Any]:
+        """An object's size."""
+        return self._do(self._inner._info, path)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a folder."""
+        self._do(self._inner._makedirs, path, exist_ok=exist_ok)
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder."""
+        self._do(self._inner._rmdir, path)
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget listings."""
+        self._inner.invalidate_cache(path)
 
 
 class Carried:
@@ -156,10 +217,6 @@ class Carried:
     def rmdir(self, path: str) -> None:
         """Remove an empty folder."""
         self._do(self._inner.rmdir, path)
-
-    def exists(self, path: str) -> bool:
-        """Whether there is an object."""
-        return self._do(self._inner.exists, path)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings."""

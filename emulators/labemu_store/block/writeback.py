@@ -8,10 +8,11 @@ store, and so durable there.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from labemu_store.block import overlay
 from labemu_store.block.api import BlockStore, Buffer, Capabilities
@@ -20,7 +21,17 @@ from labemu_store.block.gate import Switch
 from labemu_store.block.memory import MemoryBlockStore
 from labemu_store.block.overlay import BASE, OverlayStore
 
+_BATCH: Final = 16  # chunks: as many as an object store holds changed at a time
+_PIECE: Final = 1 << 20  # what counts as a chunk of a store that has none
 LIMIT: Final = 256 << 20  # bytes that wait at most; the write that passes it flushes
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A slow store that is quicker when it hears of several writes before they come."""
+
+    def prepare(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """These ranges (offset and length, in order) are about to be written, and then flushed."""
 
 
 class WriteBackStore(Switch):
@@ -56,20 +67,30 @@ class WriteBackStore(Switch):
             self.flush()
 
     def flush(self) -> None:
-        """Bring what waits to the slow store; other operations go on."""
+        """Bring what waits to the slow store, batch by batch, so that a failure loses no progress; other operations go on."""
         waiting = self._waiting
         with self._flushing:
             with self.held():
-                waiting.track()
-                runs = [run for run in waiting.runs(0, waiting.size) if run.state != BASE]
-            try:
-                waiting.push(runs, self._slow)
-                self._slow.flush()
-            except BaseException:
-                waiting.changed()  # all of it still waits
-                raise
-            with self.held():
-                waiting.forget(runs, waiting.changed())
+                ranges = [(run.offset, run.length) for run in waiting.runs(0, waiting.size) if run.state != BASE]
+            for batch in _batches(ranges, self._slow.capabilities.granularity or _PIECE):
+                self._bring(batch)
+
+    def _bring(self, ranges: list[tuple[int, int]]) -> None:
+        """Bring the ranges of one batch, as they are now, and let go of what did not change meanwhile."""
+        waiting = self._waiting
+        with self.held():
+            waiting.track()
+            runs = [run for each in ranges for run in waiting.runs(*each) if run.state != BASE]
+        try:
+            if isinstance(self._slow, Prepared):
+                self._slow.prepare([(run.offset, run.length) for run in runs])
+            waiting.push(runs, self._slow)
+            self._slow.flush()
+        except BaseException:
+            waiting.changed()  # all of it still waits
+            raise
+        with self.held():
+            waiting.forget(runs, waiting.changed())
 
     def allocated(self) -> int:
         """At the slow store, and what waits."""
@@ -101,6 +122,26 @@ class WriteBackStore(Switch):
             stack.callback(self._waiting.close)
             if not self._discarded:
                 self.flush()
+
+
+def _batches(ranges: Iterable[tuple[int, int]], chunk: int) -> Iterator[list[tuple[int, int]]]:
+    """Ranges, cut where chunks meet, in batches of some chunks each: no chunk is in two of them, or it would be uploaded twice."""
+    batch: list[tuple[int, int]] = []
+    chunks, last = 0, -1
+    for start, length in ranges:
+        offset, end = start, start + length
+        while offset < end:
+            index = offset // chunk
+            if index != last:
+                if chunks == _BATCH:
+                    yield batch
+                    batch, chunks = [], 0
+                chunks, last = chunks + 1, index
+            stop = min((index + 1) * chunk, end)
+            batch.append((offset, stop - offset))
+            offset = stop
+    if batch:
+        yield batch
 
 
 def _difference(slow: BlockStore, folder: Path | None) -> OverlayStore:

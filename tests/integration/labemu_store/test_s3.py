@@ -15,7 +15,7 @@ import pytest
 
 from labctl.testing.objects import S3Server, Wire
 from labctl.testing.waiting import wait_for
-from labemu_store.block import BlockStore, open_block_store
+from labemu_store.block import BlockStore, open_block_store, remote
 from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -125,6 +125,25 @@ def test_an_upload_that_is_cut_once_is_tried_again(opened: Opener, wire: Wire, p
     store.flush()
     assert wire.cuts == 1
     assert kept(prefix)[: len(data)] == data
+    store.close()
+
+
+def test_an_upload_that_hangs_is_given_up_and_never_comes_late(
+    opened: Opener, wire: Wire, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened()
+    store.write(0, b"old" * CHUNK)
+    wire.delay = 2.0
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "DEADLINE", 0.5)
+        with pytest.raises(StoreError) as caught:
+            store.flush()
+    assert caught.value.errno == errno.ETIMEDOUT
+    wire.delay = 0.0
+    store.write(0, b"new" * CHUNK)
+    store.flush()
+    wait_for(lambda: not wire.delayed, 60, what="what was delayed to have gone on, or nowhere")
+    assert kept(prefix)[: 3 * CHUNK] == b"new" * CHUNK
     store.close()
 
 

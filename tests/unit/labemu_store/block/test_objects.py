@@ -152,6 +152,78 @@ def test_writes_go_on_while_a_flush_uploads(place: tuple[Any, str]) -> None:
         assert bytes(again.read(512 * (number % 64), 8)) == number.to_bytes(8, "big")
 
 
+def test_a_flush_that_fails_halfway_keeps_what_it_has_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem = MemoryFileSystem()
+    chunks = 50
+    store = WriteBackStore(open_objects(filesystem, "/test-halfway/disk", size=chunks * CHUNK, chunk=CHUNK))
+    store.write(0, b"x" * chunks * CHUNK)
+    put, left = filesystem.pipe_file, [20]
+
+    def fail(path: str, value: bytes, **options: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise ConnectionResetError(errno.ECONNRESET, "cut")
+        put(path, value, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "pipe_file", fail)
+        with pytest.raises(StoreError):
+            store.flush()
+    assert store.waiting == (chunks - 16) * CHUNK  # one batch has arrived
+    with monkeypatch.context() as patch:
+        left[0] = chunks - 16  # and is not brought again
+        patch.setattr(filesystem, "pipe_file", fail)
+        store.flush()
+    assert store.waiting == 0
+    assert len(filesystem.ls("/test-halfway/disk/chunks")) == chunks
+    store.close()
+    filesystem.rm("/test-halfway", recursive=True)
+
+
+def test_chunks_that_are_written_in_part_are_fetched_several_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem = MemoryFileSystem()
+    first = open_objects(filesystem, "/test-fetch/disk", size=8 * CHUNK, chunk=CHUNK)
+    first.write(0, b"o" * 8 * CHUNK)
+    first.flush()
+    store = WriteBackStore(open_objects(filesystem, "/test-fetch/disk"))
+    for index in range(8):
+        store.write(index * CHUNK + 4096, b"n" * 4096)
+    together, cat = threading.Barrier(8), filesystem.cat_file
+
+    def slowly(path: str, **options: Any) -> bytes:
+        together.wait(60)  # all eight are asked for before any is answered
+        content: bytes = cat(path, **options)
+        return content
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "cat_file", slowly)
+        store.flush()
+    store.close()
+    expected = (b"o" * 4096 + b"n" * 4096 + b"o" * (CHUNK - 8192)) * 8
+    assert bytes(open_objects(filesystem, "/test-fetch/disk").read(0, 8 * CHUNK)) == expected
+    filesystem.rm("/test-fetch", recursive=True)
+
+
+def test_an_upload_that_finds_the_way_closed_spares_the_others_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem = MemoryFileSystem()
+    store = open_objects(filesystem, "/test-spare/disk", size=16 * CHUNK, chunk=CHUNK)
+    store.write(0, b"x" * 16 * CHUNK)
+    attempts = []
+
+    def fail(path: str, value: bytes) -> None:
+        attempts.append(path)
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "pipe_file", fail)
+        with pytest.raises(StoreError):
+            store.flush()
+    assert len(attempts) <= 9  # those that were under way
+    store.close()
+    assert filesystem.exists("/test-spare/disk/chunks/00000000000f")
+    filesystem.rm("/test-spare", recursive=True)
+
+
 def test_a_failed_flush_says_no_secret_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     filesystem = MemoryFileSystem()
     store = WriteBackStore(open_objects(filesystem, "/test-fail/disk", size=SIZE, chunk=CHUNK))
