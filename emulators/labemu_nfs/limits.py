@@ -37,6 +37,9 @@ MAX_FRAGMENTS = 256
 RECEIVE_BUFFER = 64 * 1024
 """Bytes that a connection's buffer begins with; it grows only for a larger record, up to MAX_RECORD and this."""
 
+REPLIES_TOGETHER = 16
+"""Replies that leave in one send: a client with many calls under way takes them while its other calls are worked on."""
+
 MAX_UNSENT = 4 << 20
 """Bytes of replies made but not yet taken: past it, no call of that connection is worked on."""
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from struct import Struct
 
 from labemu_nfs.errors import ProtocolError
-from labemu_nfs.limits import MAX_JOBS, MAX_UNSENT
+from labemu_nfs.limits import MAX_JOBS, MAX_UNSENT, REPLIES_TOGETHER
 from labemu_nfs.rpc import message
 from labemu_nfs.rpc.auth import AuthError, Credential, Credentials
 from labemu_nfs.rpc.link import Link
@@ -156,7 +156,19 @@ class RpcConnection:
         wake: called when there is something to send that no receive has brought about; the owner may put something there.
     """
 
-    __slots__ = ("_head", "_jobs", "_output", "_reader", "_unsent", "caller", "calls", "link", "server", "wake")
+    __slots__ = (
+        "_head",
+        "_jobs",
+        "_output",
+        "_reader",
+        "_replies",
+        "_unsent",
+        "caller",
+        "calls",
+        "link",
+        "server",
+        "wake",
+    )
 
     def __init__(self, server: RpcServer, caller: Caller) -> None:
         self.server = server
@@ -168,12 +180,13 @@ class RpcConnection:
         self._output: list[Buffer] = []
         self.calls = 0
         self._unsent = 0
+        self._replies = 0
         self._jobs = 0
 
     @property
     def busy(self) -> bool:
         """Whether nothing should be received now: replies must be taken or Jobs completed first."""
-        return self._unsent >= MAX_UNSENT or self._jobs >= MAX_JOBS
+        return self._replies >= REPLIES_TOGETHER or self._unsent >= MAX_UNSENT or self._jobs >= MAX_JOBS
 
     @property
     def idle(self) -> bool:
@@ -361,6 +374,7 @@ class RpcConnection:
     def _put(self, whole: Body) -> None:
         """Send a whole message."""
         size = sum(map(len, whole))
+        self._replies += 1
         self._output += (_MARK.pack(LAST | size), *whole)
         self._unsent += size
 
@@ -371,6 +385,7 @@ class RpcConnection:
             size += len(part)
         head = _MARKED.pack(LAST | size, xid, message.REPLY, 0, 0, 0, message.SUCCESS)
         self._unsent += size
+        self._replies += 1
         if body and len(body[0]) <= _SMALL:
             self._output.append(head + body[0])
             if len(body) > 1:
@@ -381,5 +396,5 @@ class RpcConnection:
 
     def data_to_send(self) -> list[Buffer]:
         """The replies made since the last call, in order; they count as sent, so let `proceed` wait until they really are."""
-        output, self._output, self._unsent = self._output, [], 0
+        output, self._output, self._unsent, self._replies = self._output, [], 0, 0
         return output

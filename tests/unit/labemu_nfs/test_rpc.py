@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labemu_nfs.errors import ProtocolError
-from labemu_nfs.limits import MAX_FRAGMENTS, MAX_RECORD, MAX_UNSENT
+from labemu_nfs.limits import MAX_FRAGMENTS, MAX_RECORD, MAX_UNSENT, REPLIES_TOGETHER
 from labemu_nfs.portmap import Mapping, Portmap
 from labemu_nfs.rpc.program import Caller, Procedure, Program, null
 from labemu_nfs.rpc.records import RecordReader
@@ -222,3 +222,14 @@ def test_calls_with_the_same_head_are_told_apart_by_all_that_matters():
     assert answer(9) == results(b"two")
     assert [procedure.name for procedure in server.calls] == ["NULL", "TOLD"]
     assert sum(server.calls.values()) == 9
+
+
+def test_the_replies_to_many_calls_leave_in_portions():
+    connection = RpcConnection(RpcServer((_telling(b"one"),)), Caller("10.0.0.2"))
+    head = pack(">5I", 0, 2, 400000, 1, 0) + bytes(16)
+    connection.receive_data(b"".join(record(pack(">I", xid) + head) for xid in range(2 * REPLIES_TOGETHER + 1)), 0.0)
+    portions = []
+    while output := connection.data_to_send():
+        portions.append(len(b"".join(output)) // 28)
+        connection.proceed(0.0)
+    assert portions == [REPLIES_TOGETHER, REPLIES_TOGETHER, 1]
