@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from labctl.testing.objects import S3Server, Wire
+from labctl.testing.objects import S3Server, Wire, s3_environment
+from labctl.testing.users import OrdinaryUser
 from labctl.testing.waiting import wait_for
 
 pytestmark = pytest.mark.needs("root", "libiscsi", "qemu-img", "qemu-iscsi")
@@ -202,3 +203,28 @@ def test_a_disk_in_memory_is_gone_with_its_agent_and_is_made_anew(lab: Lab) -> N
     assert "volume.lost" in lab.labctl("events", "--lab", lab.name)
     lab.labctl("up", str(lab.file), "--name", lab.name)
     lab.must("read -P 0 0 1M")
+
+
+@pytest.mark.needs("userns")
+def test_an_ordinary_user_reaches_a_bucket_with_the_environment_s_credentials(
+    ordinary_user: OrdinaryUser, unique: str, s3_server: S3Server, wire: Wire
+) -> None:
+    file = ordinary_user.home / "lab.toml"
+    file.write_text(TOPOLOGY.format(backing=f'backing = "s3://{s3_server.bucket}/{unique}"', disk=""))
+    environment = {
+        **s3_environment(wire.endpoint),
+        "LABCTL_HOME": str(ordinary_user.home / "labs"),
+        "LABCTL_TEST": unique,
+        "PYTHONPATH": str(PLUGIN),
+    }
+
+    def labctl(*arguments: str, check: bool = True) -> None:
+        ordinary_user.run([LABCTL, *arguments], env=environment, timeout=180, check=check)
+
+    try:
+        labctl("up", str(file), "--name", unique)
+        assert s3_server.keys(unique) == [f"{unique}/gold/a/manifest.json"]
+        labctl("down", unique)
+        assert not s3_server.keys(unique)
+    finally:
+        labctl("down", unique, "--purge", check=False)  # where the test failed before
