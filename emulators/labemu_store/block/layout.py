@@ -168,8 +168,9 @@ def remove(filesystem: FileSystem, path: str) -> None:
     Raises:
         StoreError: the filesystem failed.
     """
-    with translated("removing the disk"), suppress(FileNotFoundError):
-        filesystem.rm_file(f"{path}/manifest.json")
+    for name in ("manifest.json", "holder"):
+        with translated("removing the disk"), suppress(FileNotFoundError):
+            filesystem.rm_file(f"{path}/{name}")
     _remove(filesystem, _files(filesystem, path))
     if not OBJECTS & names(filesystem):
         for folder in (f"{path}/chunks", path):

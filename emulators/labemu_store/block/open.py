@@ -22,6 +22,7 @@ from fsspec.registry import get_filesystem_class, known_implementations
 from labemu_store.block.api import BlockStore
 from labemu_store.block.file import FileBlockStore
 from labemu_store.block.filters.readonly import ReadonlyFilter
+from labemu_store.block.holder import Holder
 from labemu_store.block.layout import CHUNK, names
 from labemu_store.block.memory import MemoryBlockStore
 from labemu_store.block.objects import open_objects
@@ -103,7 +104,30 @@ def _open_remote(
         return store
     if read_only or known.get("readonly", "0") not in ("", "0", "false", "no"):
         return ReadonlyFilter(store)
-    return WriteBackStore(store, folder=Path(known["folder"]) if "folder" in known else None, limit=limit)
+    if "folder" not in known:
+        return WriteBackStore(store, limit=limit)
+    with explained(url):
+        return written_back(store, filesystem, path, Path(known["folder"]), limit)
+
+
+def written_back(store: BlockStore, filesystem: FileSystem, path: str, folder: Path, limit: int) -> WriteBackStore:
+    """A disk behind a folder of changes, and marked as used by whoever has that folder.
+
+    Args:
+        store: the disk.
+        filesystem: where it is.
+        path: its prefix.
+        folder: made where it is missing.
+        limit: bytes that may wait.
+
+    Raises:
+        StoreConfigError: the folder or the disk is in use.
+        StoreError: the filesystem failed.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    holder = Holder(filesystem, path.rstrip("/"), folder)
+    holder.take()
+    return WriteBackStore(store, folder=folder, limit=limit, emptied=holder.release)
 
 
 def open_filesystem(

@@ -8,7 +8,7 @@ store, and so durable there.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -41,14 +41,23 @@ class WriteBackStore(Switch):
         slow: where the changes go; closed with this.
         folder: where they wait; None is memory.
         limit: bytes that may wait.
+        emptied: called when it is closed and nothing waits any more.
 
     Raises:
         StoreConfigError: the folder is in use.
     """
 
-    def __init__(self, slow: BlockStore, *, folder: Path | None = None, limit: int = LIMIT) -> None:
+    def __init__(
+        self,
+        slow: BlockStore,
+        *,
+        folder: Path | None = None,
+        limit: int = LIMIT,
+        emptied: Callable[[], None] = lambda: None,
+    ) -> None:
         self._slow = slow
         self._limit = limit
+        self._emptied = emptied
         self._kept = folder is not None
         self._flushing = threading.Lock()
         self._closed = self._discarded = False
@@ -122,6 +131,7 @@ class WriteBackStore(Switch):
             stack.callback(self._waiting.close)
             if not self._discarded:
                 self.flush()
+                self._emptied()
 
 
 def _batches(ranges: Iterable[tuple[int, int]], chunk: int) -> Iterator[list[tuple[int, int]]]:

@@ -223,7 +223,7 @@ def test_an_ordinary_user_reaches_a_bucket_with_the_environment_s_credentials(
 
     try:
         labctl("up", str(file), "--name", unique)
-        assert s3_server.keys(unique) == [f"{unique}/gold/a/manifest.json"]
+        assert s3_server.keys(unique) == [f"{unique}/gold/a/holder", f"{unique}/gold/a/manifest.json"]
         labctl("down", unique)
         assert not s3_server.keys(unique)
     finally:

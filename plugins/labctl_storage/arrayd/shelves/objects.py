@@ -26,9 +26,8 @@ from labemu_store.block import layout
 from labemu_store.block.api import BlockStore, Capabilities
 from labemu_store.block.awaited import AwaitedStore
 from labemu_store.block.objects import ObjectStore
-from labemu_store.block.open import explained, open_filesystem
+from labemu_store.block.open import explained, open_filesystem, written_back
 from labemu_store.block.remote import FileSystem, translated
-from labemu_store.block.writeback import WriteBackStore
 from labemu_store.errors import StoreConfigError, StoreError
 
 _PROMISES = Capabilities(blocking=True, survives_kill=True, granularity=layout.CHUNK)
@@ -126,7 +125,7 @@ class ObjectShelf:
                     "there is no disk any more", hint="somebody else has removed it", errno=errno.ENOENT
                 )
             chunks = ObjectStore(filesystem, path, size=found.size, chunk=found.chunk)
-            store = WriteBackStore(chunks, folder=self._waiting(datastore, volume.name), limit=self._cache)
+            store = written_back(chunks, filesystem, path, self._waiting(datastore, volume.name), self._cache)
             if store.size < volume.size:
                 store.resize(volume.size)
             return store
