@@ -41,6 +41,9 @@ class QuickListing(Listing):
     def entry(self, entry: DirectoryEntry) -> bytes:
         """entry4. Raises UnusualError."""
         _, name, cookie = entry
+        size = len(name)
+        if size >= len(_HEADS):
+            raise UnusualError
         try:
             if self._wants_key:
                 key, attributes = self._store.peek(self._key, name)
@@ -48,5 +51,4 @@ class QuickListing(Listing):
                 key, attributes = b"", self._store.glance(self._key, name)
         except OSError:
             raise UnusualError from None
-        size = len(name)
         return _HEADS[size].pack(1, cookie, size, name) + self._pack(key, attributes)
