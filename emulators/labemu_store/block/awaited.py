@@ -11,11 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from labemu_store.block.api import BlockStore, Buffer, Capabilities, Extent, Operation
 from labemu_store.block.writeback import WriteBackStore
 from labemu_store.errors import StoreConfigError, StoreError
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ PAUSE: Final = 2.0  # seconds between attempts to open: initiators try again abo
 
 class AwaitedStore:
     """A store that is opened when it is first used, and again and again until that succeeds.
+
+    `problem` says why the last call failed, and is empty since one succeeded.
 
     Args:
         opening: opens it; its StoreConfigErrors are told by their errno, ENOTCONN where they have none.
@@ -89,32 +93,43 @@ class AwaitedStore:
             self.problem = ""
             return self._store
 
+    def _do(self, call: Callable[[BlockStore], T]) -> T:
+        """What one call says, and in `problem` whether it failed."""
+        store = self.reach()
+        try:
+            result = call(store)
+        except StoreError as error:
+            self.problem = error.strerror or str(error)
+            raise
+        self.problem = ""
+        return result
+
     def _failure(self) -> StoreError:
         return StoreError(self._code, os.strerror(self._code))
 
     def read(self, offset: int, length: int) -> Buffer:
         """Pass on."""
-        return self.reach().read(offset, length)
+        return self._do(lambda store: store.read(offset, length))
 
     def write(self, offset: int, data: Buffer) -> None:
         """Pass on."""
-        self.reach().write(offset, data)
+        self._do(lambda store: store.write(offset, data))
 
     def unmap(self, offset: int, length: int) -> None:
         """Pass on."""
-        self.reach().unmap(offset, length)
+        self._do(lambda store: store.unmap(offset, length))
 
     def write_zeroes(self, offset: int, length: int) -> None:
         """Pass on."""
-        self.reach().write_zeroes(offset, length)
+        self._do(lambda store: store.write_zeroes(offset, length))
 
     def flush(self) -> None:
         """Pass on: what waits from before may be there although nothing was written since."""
-        self.reach().flush()
+        self._do(lambda store: store.flush())
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Pass on."""
-        return self.reach().extents(offset, length)
+        return self._do(lambda store: iter(list(store.extents(offset, length))))
 
     def allocated(self) -> int:
         """Bytes that it takes; 0 as long as nobody can know."""
@@ -122,7 +137,7 @@ class AwaitedStore:
 
     def resize(self, size: int) -> None:
         """Pass on."""
-        self.reach().resize(size)
+        self._do(lambda store: store.resize(size))
 
     def latency(self, operation: Operation, offset: int, length: int) -> float:
         """None of its own."""

@@ -79,5 +79,6 @@ async def observe_on_arrays(
         for record in records:
             properties = answer.get(key(record.unit.spec))
             health = Health.MISSING if properties is None else Health.OK
-            found[record.unit.id] = Observation(health=health, properties=properties or {})
+            detail = "" if properties is None else str(properties.get("problem", ""))  # it waits for its storage
+            found[record.unit.id] = Observation(health=health, detail=detail, properties=properties or {})
     return found

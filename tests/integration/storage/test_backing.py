@@ -162,6 +162,7 @@ def test_an_array_starts_while_its_storage_is_away_and_serves_when_it_is_back(la
     wire.refuse()
     lab.kill_agent()
     assert lab.io("read -P 0x5a 0 1M").returncode != 0
+    wait_for(lambda: "Connection refused" in lab.labctl("status", lab.name), 60, what="the status to say why")
     wire.accept()
     wait_for(lambda: lab.io("read -P 0x5a 0 1M").returncode == 0, 60)
 

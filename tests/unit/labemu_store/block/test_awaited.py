@@ -12,6 +12,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from labemu_store.block import BlockStore, Capabilities, Extent, MemoryBlockStore
 from labemu_store.block.awaited import PAUSE, AwaitedStore
+from labemu_store.block.filters.base import Rule
+from labemu_store.block.filters.error import ErrorFilter
 from labemu_store.block.objects import open_objects
 from labemu_store.block.writeback import WriteBackStore
 from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
@@ -116,6 +118,17 @@ def test_one_that_was_closed_is_opened_no_more() -> None:
     with pytest.raises(StoreError):
         store.read(0, 1)
     assert way.attempts == 0
+
+
+def test_a_failure_of_an_open_one_is_told_until_something_works_again() -> None:
+    inside = ErrorFilter(MemoryBlockStore(SIZE), code=errno.EBUSY, rule=Rule(count=1))
+    store = AwaitedStore(lambda: inside, size=SIZE, capabilities=PROMISES)
+    with pytest.raises(StoreError):
+        store.flush()
+    assert store.problem == "Device or resource busy (ordered by a fault rule)"
+    store.flush()
+    assert store.problem == ""
+    store.close()
 
 
 @pytest.mark.parametrize("discard", [True, False])
