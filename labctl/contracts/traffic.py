@@ -6,6 +6,7 @@ It is read from what every plugin tells of its resources (`status`), by these ru
 - a network's `properties.role` is production, storage or management.
 - `properties.disks` lists what a machine has, each with `name` and a `source`: `{protocol = "iscsi", portal, target, lun}` or
   `{protocol = "nfs", server, path}`.
+- a machine's `properties.host` is the host that it runs on.
 - a datastore's `properties` are `array`, `portal` and `where`: the target's name, or the export's path.
 """
 
@@ -98,7 +99,8 @@ def names_of(resources: Iterable[Mapping[str, Any]]) -> Names:
             server, path = str(source.get("server")), str(source.get("path"))
             store = next((each for each in stores if _holds(each, server, path)), {})
             exports[server, path] = _volume(store, machine, disk)
-    return Names(hosts=hosts, networks=networks, luns=luns, exports=exports)
+    homes = {str(each["name"]): str(_properties(each)["host"]) for each in known if "host" in _properties(each)}
+    return Names(hosts=hosts, networks=networks, luns=luns, exports=exports, homes=homes)
 
 
 def _volume(store: Mapping[str, Any], machine: str, disk: str) -> Volume:

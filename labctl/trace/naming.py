@@ -5,6 +5,7 @@ A capture that labctl makes holds these names (an annotation `names`), so a file
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from labctl.trace.command import Owner
@@ -37,6 +38,8 @@ class Names:
         initiators: iSCSI initiator name → (host, vm); vm may be "".
         luns: (target name, LUN) → volume.
         exports: (server address, path of a folder) → volume; the longest path that fits counts.
+        homes: VM → the host that it runs on. Where a capture began after the login or the mount, it is by this, and by there being one
+            disk only that it can be, that an owner is found.
     """
 
     hosts: dict[str, str] = field(default_factory=dict)
@@ -44,6 +47,7 @@ class Names:
     initiators: dict[str, tuple[str, str]] = field(default_factory=dict)
     luns: dict[tuple[str, int], Volume] = field(default_factory=dict)
     exports: dict[tuple[str, str], Volume] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
 
     def of_lun(self, client: str, server: str, initiator: str, target: str, lun: int | None) -> Owner:
         """Whose a SCSI command is.
@@ -56,6 +60,8 @@ class Names:
             lun: the LUN, or None for a request that has none.
         """
         volume = Volume() if lun is None else self.luns.get((target, lun), Volume())
+        if lun is not None and not target:
+            volume = self._only(client, server, (each for (_, number), each in self.luns.items() if number == lun))
         host, vm = self.initiators.get(initiator, ("", ""))
         return self._owner(client, server, volume, host=host, vm=vm)
 
@@ -72,7 +78,22 @@ class Names:
             if (volume := self.exports.get((server, folder))) is not None:
                 return self._owner(client, server, volume)
             folder = folder.rpartition("/")[0]
+        if not path:
+            return self._owner(client, server, self._only(client, server, self._files(server)))
         return self._owner(client, server, Volume())
+
+    def _files(self, server: str) -> Iterator[Volume]:
+        return (each for (address, _), each in self.exports.items() if address == server and each.vm)
+
+    def _only(self, client: str, server: str, volumes: Iterable[Volume]) -> Volume:
+        """The only one that a client can mean: on this array, and of a VM on that host."""
+        host, array = self.hosts.get(client, ""), self.hosts.get(server, "")
+        fit = [
+            volume
+            for volume in volumes
+            if volume.array in ("", array) and (not volume.vm or self.homes.get(volume.vm, host) == host)
+        ]
+        return fit[0] if len(fit) == 1 else Volume()
 
     def _owner(self, client: str, server: str, volume: Volume, *, host: str = "", vm: str = "") -> Owner:
         return Owner(
@@ -92,6 +113,7 @@ class Names:
             "initiators": {name: list(pair) for name, pair in self.initiators.items()},
             "luns": [[target, lun, vars(volume)] for (target, lun), volume in self.luns.items()],
             "exports": [[server, path, vars(volume)] for (server, path), volume in self.exports.items()],
+            "homes": self.homes,
         }
 
     @classmethod
@@ -105,6 +127,7 @@ class Names:
             return cls(
                 hosts=_words(data.get("hosts", {})),
                 networks=_words(data.get("networks", {})),
+                homes=_words(data.get("homes", {})),
                 initiators={
                     str(name): (str(pair[0]), str(pair[1])) for name, pair in _items(data.get("initiators", {}))
                 },

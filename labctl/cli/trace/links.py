@@ -39,6 +39,8 @@ BUFFER = 64
 
 Buffer = Annotated[int, typer.Option("--buffer", help="MiB that the kernel may hold for each link.", min=2, max=4096)]
 
+Duration = Annotated[float | None, typer.Option("--duration", help="Stop after so many seconds.", min=0.1)]
+
 _REFRESH = 1.0
 """Seconds after an event until names are asked for again, so that a burst of events asks once."""
 

@@ -38,7 +38,7 @@ def record(
     output: Annotated[str, typer.Option("--output", "-o", help="The pcapng file; - is standard output.")],
     network: links.Network = None,
     host: links.Host = None,
-    duration: Annotated[float | None, typer.Option("--duration", help="Stop after so many seconds.", min=0.1)] = None,
+    duration: links.Duration = None,
     size: Annotated[str | None, typer.Option("--size", help="Begin the next file at this size, e.g. 100MiB.")] = None,
     files: Annotated[int | None, typer.Option("--files", help="Keep only so many of the last files.", min=1)] = None,
     snaplen: Annotated[

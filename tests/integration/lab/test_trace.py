@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -126,6 +127,51 @@ def test_the_arrays_own_times_stand_beside_the_packets(quickstart, tmp_path: Pat
         assert [sent, *times, answered] == sorted([sent, *times, answered])
     rest = [unit for unit in annotations(path, "stages") if unit["array"] != "san1"]
     assert rest == []
+
+
+def test_a_recording_is_listed_and_added_up_by_vm(quickstart, tmp_path: Path) -> None:
+    path, lab = str(tmp_path / "day.pcapng"), ("--lab", quickstart.name)
+    with Recording(quickstart, Path(path)):
+        quickstart.run("exec", *lab, "web1", "--", *WRITE)
+        quickstart.run("exec", *lab, "db1", "--", *WRITE)
+    listed = quickstart.run("trace", "list", path, "--vm", "web1", "--op", "WRITE").stdout.splitlines()
+    assert len(listed) > 2
+    assert all("gold/web1-disk0 (LUN 0)" in line and line.endswith("GOOD") for line in listed[1:])
+    told = quickstart.json("trace", "summary", path)
+    rows = {(row["vm"], row["operation"]): row for row in told["operations"]}
+    for vm, operation, datastore in (("web1", "WRITE(10)", "gold"), ("db1", "WRITE", "shared")):
+        row = rows[vm, operation]
+        assert row["datastore"] == datastore
+        assert row["sent"] >= 4096  # zeros go as WRITE SAME
+        assert 0 < row["p50"] <= row["p99"] <= row["max"]
+
+
+def test_live_shows_what_a_vm_does_as_it_does_it(quickstart) -> None:
+    lab = ("--lab", quickstart.name)
+    words = [*quickstart.command, "trace", "live", *lab, "--vm", "web1", "--op", "READ", "--slower", "15ms", "--json"]
+    quickstart.run("fault", "add", "gold", *lab, "--latency", "20ms", "--op", "read")
+    with subprocess.Popen(words, env=quickstart.environment, stdout=subprocess.PIPE, text=True) as shown:
+        try:
+            assert shown.stdout is not None
+            lines: list[str] = []
+            reader = threading.Thread(target=lambda: lines.extend(shown.stdout or ()))
+            reader.start()
+
+            def seen() -> bool:
+                quickstart.run("exec", *lab, "web1", "--", *READ)
+                return len(lines) >= 3
+
+            wait_for(seen, DEADLINE, what="slow reads to be shown")
+        finally:
+            shown.send_signal(signal.SIGINT)
+            assert shown.wait(DEADLINE) == 0
+            reader.join(DEADLINE)
+            quickstart.run("fault", "clear", "--all", *lab)
+    for line in lines:
+        row = json.loads(line)
+        assert (row["vm"], row["host"], row["datastore"], row["operation"]) == ("web1", "esx1", "gold", "READ(10)")
+        assert row["latency"] >= 15_000_000
+        assert row["status"] == "GOOD"
 
 
 def test_a_ring_of_files_keeps_the_last(quickstart, tmp_path: Path) -> None:

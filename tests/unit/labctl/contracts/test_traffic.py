@@ -90,5 +90,5 @@ def test_portals_are_read_with_and_without_a_port(portal: str, server: str) -> N
 
 def test_a_lab_of_which_nothing_is_known_has_no_names() -> None:
     assert names_of([resource("vm", "lone")]).to_json() == {
-        "hosts": {}, "networks": {}, "initiators": {}, "luns": [], "exports": []
+        "hosts": {}, "networks": {}, "initiators": {}, "luns": [], "exports": [], "homes": {}
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """Names: from the wire to whose it was."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,18 @@ def test_the_longest_folder_that_fits_counts():
 def test_strangers_have_no_names():
     assert NAMES.of_path("10.9.9.9", "10.9.9.8", "/x/y") == Owner()
     assert NAMES.of_lun("10.9.9.9", "10.9.9.8", "", "", 0) == Owner()
+
+
+def test_without_a_login_or_a_mount_the_only_disk_that_it_can_be_is_meant():
+    second = Volume(array="array1", datastore="gold", vm="web2", disk="disk0")
+    homes = {"web1": "esx1", "web2": "esx2", "db1": "esx1"}
+    names = replace(NAMES, luns={**NAMES.luns, ("iqn.2026-11.lab:array1.b", 3): second}, homes=homes)
+    assert names.of_lun("10.20.0.11", "10.20.0.101", "", "", 3).vm == "web1"
+    assert names.of_path("10.20.0.11", "10.20.0.101", "").vm == "db1"
+    unsure = replace(names, homes={**homes, "web2": "esx1"})
+    assert unsure.of_lun("10.20.0.11", "10.20.0.101", "", "", 3) == Owner(
+        host="esx1", network="storage", array="array1"
+    )
 
 
 def test_names_survive_json():
