@@ -199,6 +199,7 @@ def test_what_cannot_be_reached_is_told_by_up_with_its_reason(
 def test_a_disk_in_memory_is_gone_with_its_agent_and_is_made_anew(lab: Lab) -> None:
     lab.up('backing = "memory://"')
     lab.must("write -P 0x5a 0 1M", "read -P 0x5a 0 1M")
+    assert "nothing to do" in lab.labctl("up", str(lab.file), "--name", lab.name)
     lab.kill_agent()
     assert lab.io("read 0 1M").returncode != 0
     assert "volume.lost" in lab.labctl("events", "--lab", lab.name)
