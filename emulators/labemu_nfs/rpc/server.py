@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from struct import Struct
 
 from labemu_nfs.errors import ProtocolError
@@ -251,10 +252,12 @@ class RpcConnection:
             return self._answer_new(record, now)
         procedure, at = head.procedure, head.at
         once = procedure.once
-        if once and (once is True or once(record, at)):
-            return self._answer_once(Call(record), procedure, now)
         xid: int = _MARK.unpack_from(record)[0]
-        outcome = self.server.perform(xid, procedure, self.caller, head.credential, Decoder(record, at))
+        perform, arguments = self.server.perform, Decoder(record, at)
+        if once and (once is True or once(record, at)):
+            work = partial(perform, xid, procedure, self.caller, head.credential, arguments)
+            return self._answer_once(xid, record, now, work)
+        outcome = perform(xid, procedure, self.caller, head.credential, arguments)
         if isinstance(outcome, list):
             self._put_body(xid, outcome)
             return None
@@ -282,16 +285,19 @@ class RpcConnection:
             self._head = _Head(call, procedure, credential, self.server.generation)
         once = procedure.once
         if once and (once is True or once(call.view, call.at)):
-            return self._answer_once(call, procedure, now)
+            return self._answer_once(call.xid, record, now, partial(self.server.run, call, procedure, self.caller))
         return self._finish(call.xid, self.server.run(call, procedure, self.caller), None)
 
-    def _answer_once(self, call: Call, procedure: Procedure, now: float) -> Pending | None:
-        key = (self.caller.address, bytes(call.view))
+    def _answer_once(
+        self, xid: int, record: memoryview, now: float, work: Callable[[], Body | Job | bytes]
+    ) -> Pending | None:
+        """Do what must not be done twice, unless this very call was there before: then its reply is sent again."""
+        key = (self.caller.address, bytes(record))
         entry = self.server.replies.find(key)
         if entry is None:
             entry = self.server.replies.begin(key, now)
             try:
-                return self._finish(call.xid, self.server.run(call, procedure, self.caller), entry)
+                return self._finish(xid, work(), entry)
             except ProtocolError:  # dropped before it was done: the client may ask again
                 self.server.replies.forget(entry)
                 raise
