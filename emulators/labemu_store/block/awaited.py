@@ -58,7 +58,8 @@ class AwaitedStore:
     @property
     def size(self) -> int:
         """Bytes."""
-        return self._size if self._store is None else self._store.size
+        store = self._store
+        return self._size if store is None else store.size
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +69,8 @@ class AwaitedStore:
     @property
     def waiting(self) -> int:
         """Bytes that were written and are not yet where they belong."""
-        return self._store.waiting if isinstance(self._store, WriteBackStore) else 0
+        store = self._store
+        return store.waiting if isinstance(store, WriteBackStore) else 0
 
     def reach(self) -> BlockStore:
         """The store, opened now if it is time to try.
@@ -76,8 +78,9 @@ class AwaitedStore:
         Raises:
             StoreError: it cannot be had at present; `problem` says why.
         """
-        if self._store is not None:
-            return self._store
+        store = self._store
+        if store is not None:
+            return store
         with self._lock:  # whoever comes during an attempt shares its outcome
             if self._store is not None:
                 return self._store
@@ -133,7 +136,8 @@ class AwaitedStore:
 
     def allocated(self) -> int:
         """Bytes that it takes; 0 as long as nobody can know."""
-        return 0 if self._store is None else self._store.allocated()
+        store = self._store
+        return 0 if store is None else store.allocated()
 
     def resize(self, size: int) -> None:
         """Pass on."""
@@ -152,5 +156,6 @@ class AwaitedStore:
         """Flush and close it, if it was ever reached."""
         with self._lock:
             self._closed = True
-        if self._store is not None:
-            self._store.close()
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()

@@ -99,7 +99,7 @@ def problems(resource: Resource[Any], url: str, options: Mapping[str, Any], secr
                     path=resource.path(key), message=f"{url} has no use for it", hint="remove it, or change the backing"
                 )
         return
-    from labemu_store.block.open import check_protocol
+    from labemu_store.block.open import check_protocol  # here for start-up time: few topologies need them
     from labemu_store.errors import StoreConfigError
 
     try:
@@ -141,7 +141,7 @@ def _secret_problems(resource: Resource[Any], name: str) -> Iterable[Problem]:
 
 def _has_s3_credentials(options: Mapping[str, Any]) -> bool:
     """Whether botocore, which s3fs is made of, finds any: in the environment, ~/.aws, or this machine's role."""
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError  # here: it comes with s3fs, which few have
     from botocore.session import Session
 
     try:

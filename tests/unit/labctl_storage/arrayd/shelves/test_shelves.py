@@ -57,6 +57,7 @@ def test_a_volume_begins_with_its_image_keeps_what_is_written_and_grows(make: Ca
     assert bytes(store.read(0, len(content))) == content
     store.write(3 * MIB, b"mine")
     store.close()
+    assert shelf.used(GOLD) >= 0  # a disk that is not offered does not keep the others from being told of
     shelf = make()
     shelf.make(GOLD, volume(source=image))
     store = shelf.open(GOLD, volume(8 * MIB), later=True)
