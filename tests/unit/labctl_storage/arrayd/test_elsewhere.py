@@ -74,6 +74,18 @@ async def test_changes_that_cannot_be_brought_back_are_told_of_and_wait(
     await again.stop()
 
 
+async def test_nothing_is_brought_back_of_a_volume_that_is_about_to_be_destroyed(
+    services: ArrayServices, away: pytest.MonkeyPatch
+) -> None:
+    await services.serve(GOLD)
+    await services.make(GOLD, VOLUME)
+    (await offered(services)).write(0, b"mine")
+    with away.context() as patch:
+        take(patch)
+        assert await services.detach(GOLD, VOLUME, discard=True) == ""
+    await services.destroy(GOLD, "a")
+
+
 async def test_a_volume_is_offered_while_its_storage_is_away(services: ArrayServices, away: pytest.MonkeyPatch) -> None:
     await services.serve(GOLD)
     await services.make(GOLD, VOLUME)
