@@ -51,9 +51,9 @@ class Owner:
     array: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Command:
-    """One request and its response.
+    """One request and its response. To be treated as if it were frozen, which would make making millions of them three times as slow.
 
     A SCSI command is one; so is any other iSCSI request (login, text, task management, NOP); so is an RPC call. Of an NFSv4 COMPOUND
     each operation is one, and all of them share `tag`, `frames` and times; `part` counts them.

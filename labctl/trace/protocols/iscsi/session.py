@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from labctl.trace.command import Command, Endpoint, Protocol
+from labctl.trace.command import Command, Endpoint, Owner, Protocol
 from labctl.trace.limits import MAX_OPEN
 from labctl.trace.naming import Names
 from labctl.trace.protocols.exchange import Book, Exchange, Scope
@@ -62,6 +62,8 @@ class IscsiSession(Scope):
         self.max_cmd_sn = -1
         self.blocks: dict[int, int] = {}
         """Bytes of a block, by LUN."""
+        self._owners: dict[int | None, Owner] = {}
+        self._owned: tuple[Names | None, str, str] = None, "", ""
 
     def name(self) -> str:
         """Initiator and target, or the connection's ends where the login was not seen."""
@@ -118,9 +120,24 @@ class IscsiSession(Scope):
             depth=exchange.depth,
             retransmissions=exchange.retransmissions,
             round_trips=exchange.round_trips,
-            owner=names.of_lun(self.client.address, self.server.address, self.initiator, self.target, number),
+            owner=self._owner(number, names),
             details=self._details(exchange),
         )
+
+    def _owner(self, lun: int | None, names: Names) -> Owner:
+        """Whose a command to a LUN is; asked once, as long as the names and what the login said stay the same."""
+        known = names, self.initiator, self.target
+        if self._owned[0] is not names or self._owned != known:
+            self._owned = known
+            self._owners.clear()
+        owner = self._owners.get(lun)
+        if owner is None:
+            owner = self._owners[lun] = names.of_lun(
+                self.client.address, self.server.address, self.initiator, self.target, lun
+            )
+            if len(self._owners) > MAX_OPEN:
+                self._owners.clear()
+        return owner
 
     def request(self, task: Task) -> Request:
         """What a task asks for; also learns its blocks' size."""
@@ -178,8 +195,7 @@ class IscsiSession(Scope):
     def _details(self, exchange: Exchange) -> dict[str, object]:
         details: dict[str, object] = {}
         if isinstance(exchange, Task):
-            details["cdb"] = exchange.cdb.hex()
-            details["expected_length"] = exchange.expected
+            details = {"cdb": exchange.cdb.hex(), "expected_length": exchange.expected}
             if exchange.residual:
                 details["residual"] = exchange.residual
         if exchange.details:

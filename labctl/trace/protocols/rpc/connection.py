@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Final, Protocol
 
 from labctl.trace import command as model
-from labctl.trace.command import Command, Endpoint, Message
+from labctl.trace.command import Command, Endpoint, Message, Owner
 from labctl.trace.limits import MAX_OPEN
 from labctl.trace.naming import Names
 from labctl.trace.protocols.exchange import Book, Exchange, Scope
@@ -23,6 +24,10 @@ ACCEPTED: Final = (
     "SYSTEM_ERR",
 )  # RFC 5531 9
 REJECTED: Final = ("RPC_MISMATCH", "AUTH_ERROR")
+RPC_VERSION: Final = 2
+_CALL: Final = struct.Struct(
+    ">6I"
+)  # behind XID and type: RPC version, program, version, procedure, credentials' flavor and length
 
 
 class Call:
@@ -86,6 +91,11 @@ class RpcConnection(Scope):
         self._repeated = [0, 0]  # segments of the records that are not whole yet
         self._programs = programs
         self._open: dict[int, Call] = {}
+        self._owners: dict[str, Owner] = {}
+        self._owned: Names | None = None
+        self._credentials: tuple[int, bytes] = 0, b""  # of the last call, and what they say
+        self._who: dict[str, object] = {}
+        self._name = Scope.name(self)
 
     def record(self, record: Record) -> None:
         """Take a record of either direction; one without sense is left out."""
@@ -101,6 +111,10 @@ class RpcConnection(Scope):
 
     def _lost(self, frame: int) -> None:
         """Bytes are missing: calls without a reply are given up when they are old."""
+
+    def name(self) -> str:
+        """The connection's ends."""
+        return self._name
 
     def repeated(self, count: int, *, towards_server: bool) -> None:
         """So many segments were seen again: of the record that is coming in, or of the last one."""
@@ -122,10 +136,16 @@ class RpcConnection(Scope):
         return exchange
 
     def _call(self, xid: int, record: Record, reader: Reader) -> None:
-        version_of_rpc, number, version, procedure = (reader.uint() for _ in range(4))
-        if version_of_rpc != 2:
+        at = reader.at
+        if reader.end - at < _CALL.size:
+            raise ShortError
+        version_of_rpc, number, version, procedure, flavor, size = _CALL.unpack_from(reader.buffer, at)
+        if version_of_rpc != RPC_VERSION:
             return
-        credentials = reader.uint(), reader.opaque()
+        reader.at = at + _CALL.size
+        body = reader.fixed(size)
+        if (flavor, body) != self._credentials:
+            self._credentials, self._who = (flavor, body), _credentials(flavor, body)
         reader.uint()
         reader.skip_opaque()  # the verifier
         program = self._programs.get((number, version))
@@ -141,7 +161,7 @@ class RpcConnection(Scope):
             len(self._open),
         )
         exchange.last = record.last
-        exchange.details = _credentials(*credentials)
+        exchange.details = dict(self._who)
         call = Call(program, version, procedure, [exchange])
         self._last[0] = exchange
         exchange.retransmissions += self._repeated[0]
@@ -238,10 +258,10 @@ class RpcConnection(Scope):
             start=exchange.start,
             end=exchange.end,
             frames=(exchange.first, exchange.last),
-            session=self.name(),
+            session=self._name,
             tag=exchange.tag,
             part=exchange.part,
-            target=exchange.target or (place.words() if isinstance(place, Place) else ""),
+            target=exchange.target or (path or place.words() if isinstance(place, Place) else ""),
             offset=exchange.offset,
             length=exchange.length,
             sent=exchange.sent,
@@ -250,9 +270,21 @@ class RpcConnection(Scope):
             good=exchange.good,
             depth=exchange.depth,
             retransmissions=exchange.retransmissions,
-            owner=names.of_path(self.client.address, self.server.address, path),
+            owner=self._owner(path, names),
             details=dict(exchange.details or {}),
         )
+
+    def _owner(self, path: str, names: Names) -> Owner:
+        """Whose a file is; asked once, as long as the names stay the same."""
+        if self._owned is not names:
+            self._owned = names
+            self._owners.clear()
+        owner = self._owners.get(path)
+        if owner is None:
+            if len(self._owners) >= MAX_OPEN:
+                self._owners.clear()
+            owner = self._owners[path] = names.of_path(self.client.address, self.server.address, path)
+        return owner
 
 
 def _credentials(flavor: int, body: bytes) -> dict[str, object]:
