@@ -88,8 +88,9 @@ def test_a_file_elsewhere_is_read_by_its_url() -> None:
     [
         (b"", "neither a pcap nor a pcapng file"),
         (b"GIF89a", "neither a pcap nor a pcapng file"),
-        (gzip.compress(b"hello world"), "neither a pcap nor a pcapng file"),
+        (gzip.compress(b"hello world", mtime=0), "neither a pcap nor a pcapng file"),
     ],
+    ids=["empty", "picture", "packed text"],
 )
 def test_what_is_no_capture_is_said_to_be_none(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "a"
