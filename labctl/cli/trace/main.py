@@ -12,6 +12,7 @@ ENTRIES: dict[str, Entry] = {
     "live": Entry(help="Show storage commands as they end.", app="labctl.cli.trace.live:app"),
     "list": Entry(help="List a capture's storage commands.", app="labctl.cli.trace.list:app"),
     "summary": Entry(help="Add a capture up.", app="labctl.cli.trace.summary:app"),
+    "show": Entry(help="Show one command in full.", app="labctl.cli.trace.show:app"),
     "record": Entry(help="Record a lab's links into one pcapng file.", app="labctl.cli.trace.record:app"),
     "wireshark": Entry(help="Show a lab's links in Wireshark while it runs.", app="labctl.cli.trace.wireshark:app"),
 }

@@ -1,0 +1,1 @@
+"""What a capture looks like: `show` puts one command into words, field by field."""
