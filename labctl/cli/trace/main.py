@@ -13,6 +13,9 @@ ENTRIES: dict[str, Entry] = {
     "list": Entry(help="List a capture's storage commands.", app="labctl.cli.trace.list:app"),
     "summary": Entry(help="Add a capture up.", app="labctl.cli.trace.summary:app"),
     "show": Entry(help="Show one command in full.", app="labctl.cli.trace.show:app"),
+    "waterfall": Entry(help="Show where the time of one command went.", app="labctl.cli.trace.waterfall:app"),
+    "ladder": Entry(help="Draw what two ends said to one another.", app="labctl.cli.trace.ladder:app"),
+    "diff": Entry(help="Compare two captures.", app="labctl.cli.trace.diff:app"),
     "record": Entry(help="Record a lab's links into one pcapng file.", app="labctl.cli.trace.record:app"),
     "wireshark": Entry(help="Show a lab's links in Wireshark while it runs.", app="labctl.cli.trace.wireshark:app"),
 }

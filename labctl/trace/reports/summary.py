@@ -65,7 +65,7 @@ class Summary:
         self.count = 0
         self.first: int | None = None
         self.last: int | None = None
-        self._slowest: list[tuple[int, int, Command]] = []
+        self._slowest: list[tuple[int, int, int, Command]] = []
 
     def add(self, command: Command) -> None:
         """Count one."""
@@ -82,7 +82,7 @@ class Summary:
         end = command.end or command.start
         self.last = end if self.last is None else max(self.last, end)
         if command.end is not None:
-            item = command.end - command.start, -command.id, command
+            item = command.end - command.start, -command.id, self.count, command
             if len(self._slowest) < SLOWEST:
                 heapq.heappush(self._slowest, item)
             elif item > self._slowest[0]:
@@ -91,7 +91,7 @@ class Summary:
     @property
     def slowest(self) -> list[Command]:
         """The slowest, slowest first."""
-        return [command for _, _, command in sorted(self._slowest, reverse=True)]
+        return [command for *_, command in sorted(self._slowest, reverse=True)]
 
     @property
     def seconds(self) -> float:

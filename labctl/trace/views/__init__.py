@@ -1,1 +1,5 @@
-"""What a capture looks like: `show` puts one command into words, field by field."""
+"""What a capture looks like. Functions over commands; they print nothing.
+
+- `show`: one command, field by field. `waterfall`: where its time went.
+- `ladder`: what two ends said, as text and SVG. `diff`: two captures compared.
+"""

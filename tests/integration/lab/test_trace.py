@@ -125,8 +125,15 @@ def test_the_arrays_own_times_stand_beside_the_packets(quickstart, tmp_path: Pat
         answered = seen[each["server"], each["tag"]]  # type: ignore[index]
         times = [each[stage] for stage in ("queued", "started", "store-begin", "store-end", "responded")]
         assert [sent, *times, answered] == sorted([sent, *times, answered])
-    rest = [unit for unit in annotations(path, "stages") if unit["array"] != "san1"]
-    assert rest == []
+    (slow, *_) = [
+        json.loads(line)
+        for line in quickstart.run("trace", "list", str(path), "--slower", "20ms", "--json").stdout.splitlines()
+    ]
+    told = quickstart.json("trace", "waterfall", str(path), "--id", str(slow["id"]))
+    parts = {part["name"]: part["end"] - part["begin"] for part in told["parts"]}
+    assert sum(parts.values()) == told["latency"]
+    assert parts["in the server, done but not answered"] >= 19_000_000
+    assert parts["the backing store"] < 19_000_000
 
 
 def test_a_recording_is_listed_and_added_up_by_vm(quickstart, tmp_path: Path) -> None:
