@@ -15,6 +15,7 @@ ENTRIES: dict[str, Entry] = {
     "show": Entry(help="Show one command in full.", app="labctl.cli.trace.show:app"),
     "waterfall": Entry(help="Show where the time of one command went.", app="labctl.cli.trace.waterfall:app"),
     "ladder": Entry(help="Draw what two ends said to one another.", app="labctl.cli.trace.ladder:app"),
+    "plot": Entry(help="Draw a capture: latency over time, and where commands went.", app="labctl.cli.trace.plot:app"),
     "diff": Entry(help="Compare two captures.", app="labctl.cli.trace.diff:app"),
     "record": Entry(help="Record a lab's links into one pcapng file.", app="labctl.cli.trace.record:app"),
     "wireshark": Entry(help="Show a lab's links in Wireshark while it runs.", app="labctl.cli.trace.wireshark:app"),

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from labctl.cli.trace.diff import app as diff_app
 from labctl.cli.trace.ladder import app as ladder_app
+from labctl.cli.trace.plot import app as plot_app
 from labctl.cli.trace.waterfall import app as waterfall_app
 from labctl.errors import LabError, UsageError
 
@@ -60,3 +61,16 @@ def test_a_comparison_of_two_captures() -> None:
     assert "0 -> 1" in made
     told = json.loads(run(diff_app, NFS40, NFS42, "--json"))
     assert {row["operation"] for row in told if not row["after"]["count"]} >= {"SETCLIENTID", "OPEN_CONFIRM"}
+
+
+def test_a_plot_is_a_page_or_a_drawing(tmp_path: Path) -> None:
+    run(plot_app, NFS42, "-o", str(tmp_path / "a.html"))
+    assert "Offset on /gold/dir/large" in (tmp_path / "a.html").read_text()
+    run(plot_app, NFS42, "--op", "READ", "-o", str(tmp_path / "a.svg"))
+    assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
+    with pytest.raises(UsageError, match="what kind of picture"):
+        run(plot_app, NFS42, "-o", str(tmp_path / "a.gif"))
+    with pytest.raises(UsageError, match="has no such commands"):
+        run(plot_app, NFS42, "--vm", "web1", "-o", str(tmp_path / "b.svg"))
+    with pytest.raises(LabError, match="cannot write"):
+        run(plot_app, NFS42, "-o", str(tmp_path / "none" / "a.svg"))
