@@ -15,9 +15,9 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,6 +25,9 @@ from labctl.testing import leaks, needs
 from labctl.testing.devices import lent_tun
 from labctl.testing.users import OrdinaryUser
 from labctl.testing.users import ordinary_user as as_ordinary_user
+
+if TYPE_CHECKING:
+    from labctl.testing.traffic import Traffic
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 TOKEN_LETTERS = 6  # 30 bits; short, since names of links end at 15 characters
@@ -119,6 +122,15 @@ def tun() -> Iterator[None]:
     """A /dev/net/tun that ordinary users may open while the test runs."""
     with lent_tun():
         yield
+
+
+@pytest.fixture
+def traffic() -> Iterator[Callable[..., Traffic]]:
+    """Watches labs' storage traffic until the test ends: `traffic("my-lab").expect(op="WRITE", vm="web1").within("1s")`."""
+    from labctl.testing.traffic import watching
+
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(watching(*args, **more))
 
 
 @pytest.fixture

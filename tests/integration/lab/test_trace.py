@@ -181,6 +181,18 @@ def test_live_shows_what_a_vm_does_as_it_does_it(quickstart) -> None:
         assert row["status"] == "GOOD"
 
 
+def test_a_test_of_a_lab_says_what_traffic_it_expects(quickstart, traffic) -> None:
+    seen = traffic(quickstart.name, quickstart.home)
+    quickstart.run("exec", "--lab", quickstart.name, "web1", "--", *READ)
+    (read, *_) = seen.expect(op="READ", vm="web1", datastore="gold").within("60s")
+    assert read.status == "GOOD"
+    seen.expect(op="READ", vm="db1", failed=True).never()
+    with pytest.raises(
+        AssertionError, match=r"0 of 1 commands with op=UNMAP, vm=db1 within 100ms; seen: .*web1 READ\(10\)"
+    ):
+        seen.expect(op="UNMAP", vm="db1").within("100ms")
+
+
 def test_a_ring_of_files_keeps_the_last(quickstart, tmp_path: Path) -> None:
     with Recording(quickstart, tmp_path / "ring.pcapng", "--size", "128KiB", "--files", "2") as recording:
         while not (tmp_path / "ring-00004.pcapng").exists():
