@@ -80,7 +80,8 @@ class Output:
             return
         with suppress(BrokenPipeError):  # the reader has seen enough
             file.flush()
-            if self._path != STDOUT:
+        if self._path != STDOUT:
+            with suppress(BrokenPipeError):  # closing tries to flush again
                 file.close()
 
     def _next(self) -> PcapngWriter:

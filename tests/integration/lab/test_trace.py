@@ -231,7 +231,8 @@ def test_wireshark_gets_the_live_packets_and_its_end_ends_the_capture(quickstart
         deadline = time.monotonic() + DEADLINE
         while shown.poll() is None and time.monotonic() < deadline:
             quickstart.run("exec", "--lab", quickstart.name, "web1", "--", *READ)
-        assert shown.wait(1) == 0
+        assert shown.stderr is not None
+        assert shown.wait(1) == 0, shown.stderr.read()
     assert Path(f"{seen}.words").read_text() == "-k -i -\n"
     assert len(tshark(Path(f"{seen}.pcapng"), "-Y", "ip")) == 20
 

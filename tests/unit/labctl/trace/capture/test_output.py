@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,13 @@ def test_annotations_hold_what_was_said(tmp_path: Path) -> None:
     data = (tmp_path / "x.pcapng").read_bytes()
     begin = data.index(b'{"labctl"')
     assert json.JSONDecoder().raw_decode(data[begin:].decode(errors="replace"))[0]["data"] == NAMES.data
+
+
+def test_a_reader_that_went_away_with_something_unsent_is_no_error_and_the_pipe_is_closed() -> None:
+    reading, writing = os.pipe()
+    pipe = os.fdopen(writing, "wb", buffering=1 << 16)
+    output = Output("a program", LINKS, pipe=pipe)
+    output.writer.write(packet(1))  # in the buffer
+    os.close(reading)
+    output.close()
+    assert pipe.closed
