@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from labemu_faults.rule import Armed
+from labemu_io.linger import MOMENT, STEPS, Linger
 from labemu_iscsi.connection import TargetConnection
 from labemu_iscsi.events import Event, LoggedIn
 from labemu_iscsi.io.executor import WorkExecutor
-from labemu_iscsi.io.linger import MOMENT, STEPS, Linger
 from labemu_iscsi.limits import LOGIN_TIMEOUT, OUTPUT_HIGH_WATER
 from labemu_iscsi.node import Node
 from labemu_iscsi.pdu import Buffer

@@ -17,11 +17,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from labemu_io.linger import Linger
 from labemu_iscsi.auth import Credentials
 from labemu_iscsi.io.connection import SocketConnection
 from labemu_iscsi.io.executor import WorkExecutor
 from labemu_iscsi.io.faults import IscsiFaults
-from labemu_iscsi.io.linger import Linger
 from labemu_iscsi.io.patrol import Patrol
 from labemu_iscsi.limits import MAX_CONNECTIONS, MAX_NAME, PING_AFTER, PING_TIMEOUT
 from labemu_iscsi.node import Node

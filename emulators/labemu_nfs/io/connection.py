@@ -15,10 +15,10 @@ from functools import partial
 from time import perf_counter
 
 from labemu_faults.rule import Armed
+from labemu_io.linger import MOMENT, STEPS, Linger
 from labemu_nfs.errors import ProtocolError
 from labemu_nfs.io.cutter import Cutter
 from labemu_nfs.io.disk import Disk
-from labemu_nfs.io.linger import MOMENT, STEPS, Linger
 from labemu_nfs.rpc.message import Buffer
 from labemu_nfs.rpc.program import Hold
 from labemu_nfs.rpc.server import Pending, RpcConnection

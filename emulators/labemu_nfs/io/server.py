@@ -17,6 +17,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
 
+from labemu_io.linger import Linger
 from labemu_nfs.context import Context
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.exports import Export, ExportTable
@@ -26,7 +27,6 @@ from labemu_nfs.io.clients import CallbackDialer, ClientsFile
 from labemu_nfs.io.connection import Connection
 from labemu_nfs.io.disk import Disk
 from labemu_nfs.io.faults import NfsFaults
-from labemu_nfs.io.linger import Linger
 from labemu_nfs.io.listeners import DatagramPort, Listener
 from labemu_nfs.io.locking import Locking
 from labemu_nfs.io.state import load_secret

@@ -6,9 +6,9 @@ import asyncio
 import socket
 import struct
 
+from labemu_io.linger import Linger
 from labemu_iscsi.io.connection import SocketConnection
 from labemu_iscsi.io.executor import WorkExecutor
-from labemu_iscsi.io.linger import Linger
 from labemu_iscsi.limits import LANE_BUFFER
 from labemu_iscsi.negotiation import format_text
 from labemu_iscsi.node import Node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labemu_iscsi.io.linger import Linger
+from labemu_io.linger import Linger
 
 
 def steps(linger: Linger, who: object, count: int, *, single: bool = True) -> list[bool]:

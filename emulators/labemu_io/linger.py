@@ -4,7 +4,8 @@ An initiator that sends one command at a time has its next one ready some twenty
 woken takes a CPU about as long again, most of all a virtual one. So a server looks a few times more before it returns to its loop; the
 kernel and KVM do the same for sockets and for idle CPUs (busy_poll, halt_poll_ns). What it may cost is bounded:
 
-- one connection is busy, and goes step by step: others never wait for it, and batches of deeper queues are not torn apart;
+- one connection is busy, goes step by step, and is answered on the spot: others never wait for it, and batches of deeper queues are not
+  torn apart;
 - there is more than one CPU, so that the initiator is not kept from running;
 - after a moment in vain it is left alone for a while, twice as long each time in a row, up to a thousand commands.
 """
