@@ -15,6 +15,8 @@ MNT_DETACH = 2
 
 MADV_PAGEOUT = 21
 
+_PR_SET_THP_DISABLE = 41
+
 _SYS_PROCESS_MADVISE = 440  # the same number on every architecture (asm-generic/unistd.h)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,6 +53,12 @@ def process_madvise(pidfd: int, start: int, length: int, advice: int) -> int:
     done = int(_libc.syscall(ctypes.c_long(_SYS_PROCESS_MADVISE), *arguments))
     _check(min(done, 0), None)
     return done
+
+
+def disable_huge_pages() -> None:
+    """Give this process, and those that it starts from now on, pages of the base size only (PR_SET_THP_DISABLE, prctl(2))."""
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(_PR_SET_THP_DISABLE, ctypes.c_ulong(1), zero, zero, zero), None)
 
 
 def _check(result: int, path: str | None) -> None:

@@ -31,6 +31,7 @@ from starlette.routing import BaseRoute, Route
 from labctl.agent.application import Publisher
 from labctl.agent.wire import read_object
 from labctl.errors import ConflictError, NotRunningError, UsageError
+from labctl.linux.syscalls import disable_huge_pages
 from labctl_server.hostd.driver import GuestDriver, QemuDriver
 from labctl_server.hostd.store import VmRecord, VmStore
 from labctl_server.hostd.taps import Taps
@@ -101,6 +102,16 @@ class WaitBody(_Body):
 B = TypeVar("B", bound=_Body)
 
 
+def _qemu(lab: str, host: str, cache: Path | None) -> QemuDriver:
+    verdict = probe_kvm(cache)
+    log.info("KVM %s: %s", "is used" if verdict.usable else "is not used", verdict.reason)
+    if not verdict.usable:
+        # QEMU asks for huge pages, so a guest that touches 4 KiB of what it had given back would take 2 MiB of the machine, and
+        # emulation gains nothing from them.
+        disable_huge_pages()
+    return QemuDriver(lab, host, accelerated=verdict.usable)
+
+
 class HostApplication:
     """The agent's part of a host's process.
 
@@ -126,16 +137,11 @@ class HostApplication:
             name=config.node,
             store=VmStore(config.directory / "vms"),
             taps=taps or Taps(),
-            driver=driver or QemuDriver(config.lab, config.node, accelerated=self._has_kvm()),
+            driver=driver or _qemu(config.lab, config.node, self._config.cache),
             publish=publish,
         )
         self._vms: dict[str, Vm] = {}
         self._lock_file: int | None = None
-
-    def _has_kvm(self) -> bool:
-        verdict = probe_kvm(self._config.cache)
-        log.info("KVM %s: %s", "is used" if verdict.usable else "is not used", verdict.reason)
-        return verdict.usable
 
     def routes(self) -> Sequence[BaseRoute]:
         """The routes listed above."""

@@ -33,7 +33,7 @@ QEMU = "qemu-system-x86_64"
 AGENT_PORT_NAME = "org.qemu.guest_agent.0"
 BUS = "pci.0"
 
-TRANSLATION_CACHE_MIB = 32
+TRANSLATION_CACHE_MIB = 24
 """QEMU's default is 1 GiB, of which a small guest would fill far more than it gains from; measured in docs/explanation/guests.md."""
 
 _RNG_SLOT = 0x03
