@@ -27,6 +27,9 @@ GIB = 1 << 30
 DISK_SIZE = GIB
 BLOCK = 512
 FLAT = "reno"  # allowed in every namespace; does not pace, so it shows how far the rest goes
+SHARE_OF_STREAM = (
+    0.6  # of what a bare stream carries, at 128 KiB and depth 32 under the machine's own congestion control
+)
 SHARED_MEMORY = Path("/dev/shm")
 DEADLINE = 60
 QEMU, PERF = "qemu-img", "iscsi-perf"
@@ -214,9 +217,12 @@ def row(cell: Cell, control: str, samples: dict[str, list[Sample]], limit: float
     cpu, other_cpu = (statistics.median(sample.cpu for sample in runs) for runs in (ours, theirs))
     target = cell.target(control)
     mark = "" if ratio >= target else " ✗"
+    share = rate * cell.size / limit
+    wanted = f" (≥ {SHARE_OF_STREAM:.0%})".replace("%", " %") if control != FLAT else ""
+    wanted += " ✗" if wanted and share < SHARE_OF_STREAM else ""
     return (
         f"| {cell.label} | {rate:,.0f} | {other:,.0f} | {rate * cell.size / 1e6:,.0f} | {other * cell.size / 1e6:,.0f} "
-        f"| {cpu:.2f} | {other_cpu:.2f} | {rate * cell.size / limit * 100:.0f} % | **{ratio:.2f}** (≥ {target}){mark} |"
+        f"| {cpu:.2f} | {other_cpu:.2f} | {share * 100:.0f} %{wanted} | **{ratio:.2f}** (≥ {target}){mark} |"
     )
 
 
