@@ -15,9 +15,9 @@ def row(key: Key) -> str:
     """The beginning of its row: name, rule, default, what we offer; the clause and the remark behind it are prose."""
     sent = "once a session" if key.leading_only else "at any time" if key.full_feature else "once a connection"
     if key.rule is Rule.REFUSED:
-        sent = "–"
-    ours = ", ".join(key.ours) or "–"
-    return f"| {key.name} | {key.rule.value} | {key.default or '–'} | {ours} | {sent} |"
+        sent = "-"
+    ours = ", ".join(key.ours) or "-"
+    return f"| {key.name} | {key.rule.value} | {key.default or '-'} | {ours} | {sent} |"
 
 
 @pytest.mark.parametrize("name", sorted(BY_NAME))
