@@ -18,8 +18,8 @@ from labemu_iscsi.io.state import FileStateStore
 from labemu_iscsi.limits import PING_AFTER, PING_TIMEOUT
 from labemu_scsi.ports import AccessState
 from labemu_store.block import open_block_store
-from labemu_store.block.open import redacted
 from labemu_store.errors import StoreConfigError
+from labemu_store.remote.opening import redacted
 
 _EXAMPLE = """\
 example:

@@ -13,8 +13,8 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from labemu_store.block.remote import FileSystem, translated
 from labemu_store.errors import StoreConfigError, StoreError
+from labemu_store.remote.calls import FileSystem, translated
 
 NAME = "holder"
 

@@ -16,17 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-from labemu_store.block.remote import FileSystem, translated
 from labemu_store.errors import StoreConfigError, StoreError
+from labemu_store.remote.calls import IN_PLACE, OBJECTS, FileSystem, protocols, translated
 
 T = TypeVar("T")
 
 CHUNK: Final = 1 << 20  # a compromise: larger ones cost small writes dearly, smaller ones cost a request each
-_IN_PLACE: Final = frozenset({"file", "local", "sftp", "ssh", "ftp", "smb"})  # a write there can be seen half done
-OBJECTS: Final = frozenset(
-    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "obs", "tos", "oci", "swift", "b2"}
-)
-"""Where names have no folders: fsspec would make, or remove, a bucket for one."""
 _AT_A_TIME: Final = 8  # requests: each waits for the network most of its time
 _DIGITS: Final = 12
 
@@ -83,12 +78,6 @@ def _entries(filesystem: FileSystem, path: str) -> list[dict[str, Any]]:
     return []
 
 
-def names(filesystem: FileSystem) -> set[str]:
-    """What a filesystem is called in URLs."""
-    protocol = filesystem.protocol
-    return {protocol} if isinstance(protocol, str) else set(protocol)
-
-
 def read_manifest(filesystem: FileSystem, path: str) -> Manifest | None:
     """A disk's manifest, or None where there is no disk.
 
@@ -143,7 +132,7 @@ def create(
         StoreConfigError: there are such chunks.
         StoreError: the filesystem failed.
     """
-    if not OBJECTS & names(filesystem):
+    if not OBJECTS & protocols(filesystem):
         with translated("making the disk"):
             filesystem.makedirs(f"{path}/chunks", exist_ok=True)
     left = _files(filesystem, path)
@@ -172,7 +161,7 @@ def remove(filesystem: FileSystem, path: str) -> None:
         with translated("removing the disk"), suppress(FileNotFoundError):
             filesystem.rm_file(f"{path}/{name}")
     _remove(filesystem, _files(filesystem, path))
-    if not OBJECTS & names(filesystem):
+    if not OBJECTS & protocols(filesystem):
         for folder in (f"{path}/chunks", path):
             with translated("removing the disk"), suppress(FileNotFoundError):
                 filesystem.rmdir(folder)
@@ -206,7 +195,7 @@ def _all(work: Callable[[T], None], items: Iterable[T]) -> None:
 
 
 def _replace(filesystem: FileSystem, name: str, content: bytes) -> None:
-    if not _IN_PLACE & names(filesystem):
+    if not IN_PLACE & protocols(filesystem):
         filesystem.pipe_file(name, content)
         return
     draft = name + ".new"

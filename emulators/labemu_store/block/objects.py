@@ -21,8 +21,8 @@ from labemu_store.block import layout
 from labemu_store.block.api import Buffer, Capabilities, Extent, Operation
 from labemu_store.block.extents import joined
 from labemu_store.block.layout import CHUNK
-from labemu_store.block.remote import FileSystem, translated
 from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
+from labemu_store.remote.calls import FileSystem, protocols, translated
 
 CACHE: Final = 64 << 20  # bytes that were read and are kept in memory
 _PENDING: Final = 16  # changed chunks that are held until flush; more are uploaded at once
@@ -288,7 +288,7 @@ def open_objects(
         StoreError: the filesystem failed.
     """
     path = path.rstrip("/")
-    found = None if _WEB & layout.names(filesystem) else layout.read_manifest(filesystem, path)
+    found = None if _WEB & protocols(filesystem) else layout.read_manifest(filesystem, path)
     if found is None:
         raw = _object_size(filesystem, path)
         if raw is not None:

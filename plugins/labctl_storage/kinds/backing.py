@@ -99,8 +99,8 @@ def problems(resource: Resource[Any], url: str, options: Mapping[str, Any], secr
                     path=resource.path(key), message=f"{url} has no use for it", hint="remove it, or change the backing"
                 )
         return
-    from labemu_store.block.open import check_protocol  # here for start-up time: few topologies need them
     from labemu_store.errors import StoreConfigError
+    from labemu_store.remote.opening import check_protocol  # here for start-up time: few topologies need them
 
     try:
         check_protocol(url)

@@ -26,9 +26,10 @@ from labemu_store.block import layout
 from labemu_store.block.api import BlockStore, Capabilities
 from labemu_store.block.awaited import AwaitedStore
 from labemu_store.block.objects import ObjectStore
-from labemu_store.block.open import explained, open_filesystem, written_back
-from labemu_store.block.remote import FileSystem, translated
+from labemu_store.block.open import written_back
 from labemu_store.errors import StoreConfigError, StoreError
+from labemu_store.remote.calls import OBJECTS, FileSystem, protocols, translated
+from labemu_store.remote.opening import explained, open_filesystem
 
 _PROMISES = Capabilities(blocking=True, survives_kill=True, granularity=layout.CHUNK)
 
@@ -189,7 +190,7 @@ class ObjectShelf:
 
     def _see_bucket(self, filesystem: FileSystem, path: str) -> None:
         """Where a bucket is missing, reading an object says no more than that the object is."""
-        if layout.OBJECTS & layout.names(filesystem):
+        if OBJECTS & protocols(filesystem):
             with translated("looking for the bucket"):
                 filesystem.info(path.partition("/")[0])
 

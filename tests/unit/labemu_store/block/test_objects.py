@@ -18,9 +18,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from labemu_store.block import open_block_store
 from labemu_store.block.objects import ObjectStore, open_objects
-from labemu_store.block.open import redacted
 from labemu_store.block.writeback import WriteBackStore
 from labemu_store.errors import StoreConfigError, StoreError
+from labemu_store.remote.opening import redacted
 
 KIB = 1 << 10
 SIZE = 64 * KIB

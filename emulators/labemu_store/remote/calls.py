@@ -23,6 +23,14 @@ T = TypeVar("T")
 DEADLINE: Final = 20.0
 """Seconds for one call; Linux gives a SCSI command 30. A chunk of 1 MiB needs a way that carries 50 KiB a second."""
 
+IN_PLACE: Final = frozenset({"file", "local", "sftp", "ssh", "ftp", "smb"})
+"""Where a write can be seen half done, so that it is made under another name first."""
+
+OBJECTS: Final = frozenset(
+    {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "obs", "tos", "oci", "swift", "b2"}
+)
+"""Where names have no folders: fsspec would make, or remove, a bucket for one."""
+
 _KINDS: Final[dict[str, int]] = {
     "PermissionError": errno.EACCES,
     "NoCredentialsError": errno.EACCES,  # botocore
@@ -84,6 +92,12 @@ class FileSystem(Protocol):
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings."""
+
+
+def protocols(filesystem: FileSystem) -> set[str]:
+    """What a filesystem is called in URLs."""
+    protocol = filesystem.protocol
+    return {protocol} if isinstance(protocol, str) else set(protocol)
 
 
 def code_of(error: BaseException) -> int:

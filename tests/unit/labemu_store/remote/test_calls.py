@@ -12,9 +12,9 @@ from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.memory import MemoryFileSystem
 
 from labemu_store.block.objects import open_objects
-from labemu_store.block.open import check_protocol, open_filesystem
-from labemu_store.block.remote import Carried, code_of, translated
 from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
+from labemu_store.remote.calls import Carried, code_of, translated
+from labemu_store.remote.opening import check_protocol, open_filesystem
 
 
 class HTTPClientError(Exception):
