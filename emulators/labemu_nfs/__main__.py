@@ -21,7 +21,8 @@ from labemu_nfs.portmap import PORTMAP_PORT
 _log = logging.getLogger("labemu_nfs")
 
 _EPILOG = f"""\
-An export is PATH=URL[,OPTION...]; URL is file:///directory or memory://. Options:
+An export is PATH=URL[,OPTION...]; URL is file:///directory, memory://, or a tree elsewhere that fsspec opens, such as
+s3://bucket/prefix?folder=/var/lib/lab/s3 (docs/reference/nfs-server.md says what becomes of it). Options:
   ro, rw            read-only, or read and write (the default)
   squash=WHO        none (the default), root or all: who becomes the anonymous user
   anonuid=N         the anonymous user's uid (65534); anongid=N likewise

@@ -7,6 +7,8 @@ that failed on the medium (`StoreError`, an OSError: the protocol in front turns
 from __future__ import annotations
 
 import errno
+import os
+from collections.abc import Callable
 from typing import Final
 
 UNREACHABLE: Final = frozenset(
@@ -44,3 +46,15 @@ class StoreConfigError(ValueError):
 
 class StoreError(OSError):
     """An operation that the medium failed; `errno` says how."""
+
+
+class AbsentError(OSError):
+    """What an operation needs must be fetched from elsewhere first; nothing was done yet.
+
+    Args:
+        fetch: what to call, in any thread; it raises OSError. After that the operation is to be asked for again.
+    """
+
+    def __init__(self, fetch: Callable[[], None]) -> None:
+        super().__init__(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.fetch = fetch

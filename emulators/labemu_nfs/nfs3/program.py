@@ -19,6 +19,7 @@ from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Caller, Handler, Job, Procedure, Program, null
 from labemu_nfs.xdr import Decoder, u32
+from labemu_store.errors import AbsentError
 
 NFS_PROGRAM = 100003
 
@@ -54,13 +55,26 @@ TABLE: tuple[tuple[str, Run, Failure, bool], ...] = (
 def _handler(context: Context, run: Run, failure: Failure) -> Handler:
     def handle(caller: Caller, credential: Credential, arguments: Decoder) -> Body | Job:
         request = Request(context, caller, credential)
+        at = arguments.at
         try:
             return run(request, arguments)
         except Nfs3Error as error:
             status = error.status
+        except AbsentError as absent:
+            return fetched(absent, caller, credential, Decoder(memoryview(bytes(arguments.view)), at))
         except OSError as error:
             status = status_of(error)
         return [u32(status) + failure(request)]
+
+    def fetched(absent: AbsentError, caller: Caller, credential: Credential, arguments: Decoder) -> Job:
+        """Have what the call needs fetched, and do it then; the arguments are a copy, since their buffer is used again meanwhile."""
+
+        def finish(error: OSError | None) -> Body | Job:
+            if error is not None:
+                return [u32(status_of(error)) + failure(Request(context, caller, credential))]
+            return handle(caller, credential, arguments)
+
+        return Job(absent.fetch, finish)
 
     return handle
 

@@ -75,6 +75,8 @@ _BY_ERRNO = {
     errno.EMFILE: Status.JUKEBOX,  # out of descriptors for the moment: the client tries again
     errno.ENFILE: Status.JUKEBOX,
     errno.ENOMEM: Status.JUKEBOX,
+    errno.EAGAIN: Status.JUKEBOX,
+    errno.ETIMEDOUT: Status.JUKEBOX,  # what holds the bytes cannot be reached: it may be back soon
 }
 
 

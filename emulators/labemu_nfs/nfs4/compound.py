@@ -2,7 +2,8 @@
 
 Rules: an operation is a row of a table (Op). Its handler gets the COMPOUND under way and the arguments, and returns what follows NFS4_OK in
 its results, as bytes or as several buffers. It raises Nfs4Error, OSError (turned into a status) or XdrError (BADXDR), and nothing else.
-One that has to wait for the disk returns a Wait: the COMPOUND is suspended and goes on when that is done.
+One that has to wait for the disk returns a Wait: the COMPOUND is suspended and goes on when that is done. One whose store must first fetch
+what it needs (AbsentError) is asked again when that is here.
 Whoever changes a node calls `changed`, since the attributes of the current and the saved node are remembered.
 An operation may have a quick form too, which does the usual cases straight on the message: see Quick.
 """
@@ -25,6 +26,7 @@ from labemu_nfs.rpc.auth import Credential
 from labemu_nfs.rpc.message import ACCEPTED, Body
 from labemu_nfs.rpc.program import Caller, Job
 from labemu_nfs.xdr import FALSE, Decoder, XdrError, opaque
+from labemu_store.errors import AbsentError
 
 _TWO = Struct(">II")
 _THREE = Struct(">III")
@@ -273,6 +275,7 @@ class Compound:
                     return self._fail(*refused, b"" if op is None else op.failed)
             assert op is not None  # _refusal refuses what is not there
             counts[op.name] += 1
+            at = arguments.at
             try:
                 end = 0
                 if op.quick is not None and self._size < self._ample:
@@ -287,6 +290,8 @@ class Compound:
                     continue
             except Replay as replay:
                 return replay.body
+            except AbsentError as absent:
+                return self._fetch(op, absent, at)
             except (Nfs4Error, OSError, XdrError) as error:
                 return self._fail_with(op, error)
             arguments.at = end
@@ -362,6 +367,17 @@ class Compound:
             return self._go()
 
         return Job(wait.run, finish)
+
+    def _fetch(self, op: Op, absent: AbsentError, at: int) -> Job:
+        """Have what an operation needs fetched, and ask it again; its arguments begin at `at`."""
+        self._arguments = Decoder(memoryview(bytes(self._arguments.view[at - _U32.size :])))
+        self.context.operations[op.name] -= 1
+
+        def finish(error: OSError | None) -> Body | Job:
+            self.changed()
+            return self._go() if error is None else self._fail_with(op, error)
+
+        return Job(absent.fetch, finish)
 
     def _reply(self, status: Status) -> Body:
         """COMPOUND4res: status, tag, results; small ones in one buffer."""

@@ -10,6 +10,7 @@ from labemu_nfs.nfs4.state.offloads import Offloads
 from labemu_nfs.nfs4.status import Status, status_of
 from labemu_nfs.rpc.message import Body
 from labemu_nfs.rpc.program import Job
+from labemu_store.errors import AbsentError
 
 
 class Copying:
@@ -56,12 +57,20 @@ class Copying:
                 return self._end(Status.OK)
             if self._context.background is None or not self._offloads.wanted(self._offload):
                 return []
-            try:
-                return self.piece()
-            except OSError as failure:
-                return self._end(status_of(failure))
+            return self._next()
 
         return Job(lambda: copied.append(work()), finish)
+
+    def _next(self, error: OSError | None = None) -> Body | Job:
+        """The next piece, once what it needs was fetched."""
+        try:
+            if error is not None:
+                raise error
+            return self.piece()
+        except AbsentError as absent:
+            return Job(absent.fetch, self._next)
+        except OSError as failure:
+            return self._end(status_of(failure))
 
     def _end(self, status: Status) -> Body:
         """Tell the client, which gives the stateid back by its answer."""

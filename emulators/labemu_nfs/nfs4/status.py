@@ -168,6 +168,8 @@ _BY_ERRNO = {
     errno.ENFILE: Status.DELAY,
     errno.ENOMEM: Status.DELAY,
     errno.EAGAIN: Status.DELAY,
+    errno.ETIMEDOUT: Status.DELAY,  # what holds the bytes cannot be reached: it may be back soon
+    errno.EAGAIN: Status.DELAY,
 }
 
 

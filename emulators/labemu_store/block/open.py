@@ -15,13 +15,13 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from labemu_store.block.api import BlockStore
 from labemu_store.block.file import FileBlockStore
 from labemu_store.block.filters.readonly import ReadonlyFilter
-from labemu_store.block.holder import Holder
 from labemu_store.block.layout import CHUNK
 from labemu_store.block.memory import MemoryBlockStore
 from labemu_store.block.objects import open_objects
 from labemu_store.block.writeback import LIMIT, WriteBackStore
 from labemu_store.errors import StoreConfigError
 from labemu_store.remote.calls import FileSystem
+from labemu_store.remote.holder import Holder
 from labemu_store.remote.opening import explained, open_filesystem, redacted
 from labemu_store.size import parse_size
 

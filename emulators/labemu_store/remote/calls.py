@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from fsspec.asyn import sync
@@ -22,6 +24,9 @@ T = TypeVar("T")
 
 DEADLINE: Final = 20.0
 """Seconds for one call; Linux gives a SCSI command 30. A chunk of 1 MiB needs a way that carries 50 KiB a second."""
+
+SLOWEST: Final = 50 << 10
+"""Bytes a second that a way must carry, or a long upload is given up."""
 
 IN_PLACE: Final = frozenset({"file", "local", "sftp", "ssh", "ftp", "smb"})
 """Where a write can be seen half done, so that it is made under another name first."""
@@ -93,6 +98,15 @@ class FileSystem(Protocol):
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings."""
 
+    def find(self, path: str, *, detail: bool = False) -> dict[str, dict[str, Any]]:
+        """All objects below a prefix, and what is known of them."""
+
+    def put_file(self, lpath: str, rpath: str) -> None:
+        """Make an object of a local file's bytes."""
+
+    def cp_file(self, path1: str, path2: str) -> None:
+        """Copy an object."""
+
 
 def protocols(filesystem: FileSystem) -> set[str]:
     """What a filesystem is called in URLs."""
@@ -141,8 +155,13 @@ class Prompt:
         self.protocol = inner.protocol
 
     def _do(self, call: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
+        return self._do_within(DEADLINE, call, *arguments, **options)
+
+    def _do_within(
+        self, seconds: float, call: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any
+    ) -> T:
         async def work() -> T:
-            return await asyncio.wait_for(call(*arguments, **options), DEADLINE)
+            return await asyncio.wait_for(call(*arguments, **options), seconds)
 
         return cast("T", sync(self._inner.loop, work))
 
@@ -182,6 +201,20 @@ class Prompt:
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings."""
         self._inner.invalidate_cache(path)
+
+    def find(self, path: str, *, detail: bool = False) -> dict[str, dict[str, Any]]:
+        """All objects below a prefix; as long as it takes, since they may be many."""
+        found: dict[str, dict[str, Any]] = sync(self._inner.loop, partial(self._inner._find, path, detail=detail))
+        return found
+
+    def put_file(self, lpath: str, rpath: str) -> None:
+        """Make an object of a local file's bytes; a large one has longer."""
+        seconds = DEADLINE + Path(lpath).stat().st_size / SLOWEST
+        self._do_within(seconds, self._inner._put_file, lpath, rpath)
+
+    def cp_file(self, path1: str, path2: str) -> None:
+        """Copy an object."""
+        self._do(self._inner._cp_file, path1, path2)
 
 
 class Carried:
@@ -235,3 +268,15 @@ class Carried:
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings."""
         self._do(self._inner.invalidate_cache, path)
+
+    def find(self, path: str, *, detail: bool = False) -> dict[str, dict[str, Any]]:
+        """All objects below a prefix."""
+        return self._do(self._inner.find, path, detail=detail)
+
+    def put_file(self, lpath: str, rpath: str) -> None:
+        """Make an object of a local file's bytes."""
+        self._do(self._inner.put_file, lpath, rpath)
+
+    def cp_file(self, path1: str, path2: str) -> None:
+        """Copy an object."""
+        self._do(self._inner.cp_file, path1, path2)

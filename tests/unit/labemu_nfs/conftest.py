@@ -73,12 +73,14 @@ class Client:
         out = b"".join(self.engine.data_to_send())
         while jobs or self.engine._reader:
             for pending in jobs:
-                error = None
-                try:
-                    pending.job.run()
-                except OSError as caught:
-                    error = caught
-                self.engine.complete(pending, error, 0.0)
+                while True:
+                    error = None
+                    try:
+                        pending.job.run()
+                    except OSError as caught:
+                        error = caught
+                    if self.engine.complete(pending, error, 0.0):  # else it has another Job
+                        break
             jobs = self.engine.proceed(0.0)
             more = b"".join(self.engine.data_to_send())
             out += more

@@ -164,6 +164,10 @@ class Descriptors:
             if node is not None:
                 node.close()
 
+    def is_kept(self, key: Key) -> bool:
+        """Whether somebody keeps it."""
+        return key in self._kept
+
     def hold(self, key: Key) -> None:
         """Before a name of a node is taken: where it is kept, see that it is open, for it cannot be opened without a name."""
         if key in self._kept:
