@@ -146,6 +146,12 @@ class ActionContext(Protocol):
     def units(self, address: Address) -> Sequence[RecordedUnit]:
         """The recorded units of a resource."""
 
+    def units_of_type(self, unit_type: str) -> Sequence[RecordedUnit]:
+        """The recorded units of a type, whosever they are (the links of a network belong to the nodes on it)."""
+
+    async def learn(self, unit_id: str, facts: JsonObject) -> None:
+        """Record new facts of a unit, all of them, and look at its resource again: what an action did shows in its state."""
+
 
 Action = Callable[["ActionContext", "Resource[Any]", JsonObject], Awaitable[Json]]
 """What `labctl vm stop web1` ends in: (context, resource, arguments) → result."""

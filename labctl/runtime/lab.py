@@ -214,6 +214,16 @@ class Lab:
         """The recorded units of a resource; see ActionContext."""
         return self.journal.units_of(address)
 
+    def units_of_type(self, unit_type: str) -> Sequence[RecordedUnit]:
+        """The recorded units of a type; see ActionContext."""
+        return [record for record in self.journal.units.values() if record.unit.type == unit_type]
+
+    async def learn(self, unit_id: str, facts: JsonObject) -> None:
+        """Record facts of a unit and look at it again; see ActionContext."""
+        self.journal.learnt({unit_id: facts})
+        if (record := self.journal.units.get(unit_id)) is not None:
+            await self._observe_again([record])
+
     def resource(self, address: Address) -> Resource[Any]:
         """A resource of the lab.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from labctl.plugin.api import CommandGroup, DoctorFinding
 from labctl.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from labctl.plugin.api import DoctorFinding, Kind, UnitHandler
+    from labctl.plugin.api import Kind, UnitHandler
 
 
 @hookimpl
@@ -33,6 +34,14 @@ def labctl_unit_handlers() -> Iterable[UnitHandler]:
 
 
 @hookimpl
+def labctl_commands() -> Iterable[CommandGroup]:
+    """The group `link`."""
+    return (CommandGroup(name="link", help="Slow, lossy, broken cables.", app="labctl_network.cli.link:app"),)
+
+
+@hookimpl
 def labctl_doctor() -> Sequence[DoctorFinding]:
-    """Nothing of its own: what it needs of the kernel, the core looks at."""
-    return ()
+    """What impairs links here; the rest of what it needs of the kernel, the core looks at."""
+    from labctl_network.doctor import netem
+
+    return (netem(),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, field_validator
@@ -14,8 +14,9 @@ from labctl.model.problem import Problem
 from labctl.model.quantity import Subnet
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
-from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyView
 from labctl_network import addressing
+from labctl_network.impair.links import LinkActions
 
 T = TypeVar("T")
 
@@ -57,6 +58,9 @@ class NetworkKind(Kind[NetworkSpec]):
     summary = "a switched network in a namespace of its own"
     spec = NetworkSpec
 
+    def __init__(self) -> None:
+        self._links = LinkActions()
+
     def check(self, resource: Resource[NetworkSpec], view: TopologyView) -> Iterable[Problem]:
         """Subnets must not overlap: each overlap is reported once, at the later of the two."""
         for other in view.resources("network"):
@@ -94,6 +98,10 @@ class NetworkKind(Kind[NetworkSpec]):
             colour=COLOURS[spec.role],
             properties={"role": spec.role, "subnet": str(spec.subnet), "mtu": spec.mtu},
         )
+
+    def actions(self) -> Mapping[str, Action]:
+        """What can be done to its links."""
+        return self._links.by_name()
 
     def network(self, resource: Resource[NetworkSpec], view: CompileView) -> SwitchedNetwork:
         """The resource as a contract."""

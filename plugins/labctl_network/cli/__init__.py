@@ -1,0 +1,1 @@
+"""The network plugin's commands: each parses, calls labd and renders."""
