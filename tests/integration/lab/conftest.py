@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,21 @@ def quickstart() -> Iterator[LabUnderTest]:
             yield made
         finally:
             made.run("down", made.name, "--purge", check=False)
+
+
+@pytest.fixture(scope="module")
+def lab_of() -> Iterator[Callable[[str], LabUnderTest]]:
+    """Brings up a lab of a topology's text, shared by a module's tests; its file is `lab.toml` in its home."""
+    with contextlib.ExitStack() as stack:
+
+        def make(text: str) -> LabUnderTest:
+            token = new_token()
+            home = stack.enter_context(short_folder(token))
+            stack.enter_context(watched(token, home))
+            made = new_lab(home, token)
+            stack.callback(made.run, "down", made.name, "--purge", check=False)
+            (home / "lab.toml").write_text(text)
+            made.up(home / "lab.toml")
+            return made
+
+        yield make
