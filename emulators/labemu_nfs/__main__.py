@@ -28,6 +28,7 @@ s3://bucket/prefix?folder=/var/lib/lab/s3 (docs/reference/nfs-server.md says wha
   anonuid=N         the anonymous user's uid (65534); anongid=N likewise
   client=NETWORK    who may mount: 10.0.0.0/24 or 10.0.0.7; repeat it for several
   sec=sys+none      the credentials that are taken
+  quota=SIZE        no more room than this: 10GiB; files=N no more files and directories
   async             answer changes of names and attributes before they are on disk
   refer=HOST:/PATH  clients of NFSv4 are sent there instead (then URL is memory://)
   fsid=N            the file system's number; derived from PATH and URL if not given

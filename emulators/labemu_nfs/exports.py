@@ -69,6 +69,20 @@ class Export:
             name = f"{self.path}\0{self.store.url}".encode()
             self.fsid = int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
 
+    def change(
+        self,
+        *,
+        read_only: bool | None = None,
+        squash: Squash | None = None,
+        clients: tuple[IPv4Network | IPv6Network, ...] | None = None,
+    ) -> None:
+        """Change what is given, from the next call on; what clients have open stays open."""
+        self.read_only = self.read_only if read_only is None else read_only
+        self.squash = self.squash if squash is None else squash
+        self.clients = self.clients if clients is None else clients
+        self._identities.clear()
+        self._admitted.clear()
+
     @property
     def flavors(self) -> tuple[int, ...]:
         """The credential flavours that MNT announces (RFC 1813 5.2.1), the preferred first."""

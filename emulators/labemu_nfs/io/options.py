@@ -6,11 +6,14 @@ from typing import cast
 
 from labemu_nfs.errors import ConfigurationError
 from labemu_nfs.exports import NOBODY, Export, Security, Squash, parse_clients
-from labemu_store.file import FileStoreUrlError, open_file_store
+from labemu_store.errors import StoreConfigError
+from labemu_store.file import FileStore, FileStoreUrlError, open_file_store
+from labemu_store.file.quota import QuotaStore
+from labemu_store.size import parse_size
 
 _SHAPE = "Write PATH=URL[,OPTION…], for example /gold=file:///srv/gold,ro,squash=root,client=10.0.0.0/24."
 _FLAGS = ("ro", "rw", "sync", "async")
-_VALUES = ("squash", "anonuid", "anongid", "client", "sec", "fsid", "refer")
+_VALUES = ("squash", "anonuid", "anongid", "client", "sec", "fsid", "refer", "quota", "files")
 
 
 def parse_export(text: str) -> Export:
@@ -31,7 +34,7 @@ def parse_export(text: str) -> Export:
     try:
         return Export(
             path=path,
-            store=store,
+            store=_limited(store, options),
             read_only="ro" in options,
             squash=_squash(options.get("squash", "none")),
             anonymous_uid=_number("anonuid", options.get("anonuid", str(NOBODY))),
@@ -64,6 +67,18 @@ def _options(words: list[str]) -> tuple[dict[str, str], str, list[str]]:
         else:
             options[name] = value
     return options, ",".join(clients), refer
+
+
+def _limited(store: FileStore, options: dict[str, str]) -> FileStore:
+    """The store, with a quota where one is given."""
+    if "quota" not in options and "files" not in options:
+        return store
+    try:
+        size = parse_size(options["quota"]) if "quota" in options else None
+    except StoreConfigError as error:
+        raise ConfigurationError(f"quota={options['quota']}: not a size", hint="Write quota=10GiB.") from error
+    files = _number("files", options["files"]) if "files" in options else None
+    return cast("FileStore", QuotaStore(store, size=size, files=files))
 
 
 def _location(text: str) -> tuple[str, str]:

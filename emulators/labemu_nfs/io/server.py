@@ -43,6 +43,7 @@ from labemu_nfs.nlm.nsm import NSM_PROGRAM
 from labemu_nfs.portmap import PORTMAP_PORT, PORTMAP_PROGRAM, Mapping, Portmap
 from labemu_nfs.rpc.program import Caller
 from labemu_nfs.rpc.server import RpcConnection, RpcServer
+from labemu_store.file import FileStore
 
 NFS_PORT = 2049
 
@@ -257,7 +258,11 @@ class NfsServer:
 
     def remove_export(self, path: str) -> None:
         """Serve it no more, from now on: its handles are stale. Raises ConfigurationError where there is none."""
-        self._exports.remove(path).store.close()
+        self.release_export(path).close()
+
+    def release_export(self, path: str) -> FileStore:
+        """As `remove_export`, but the store is the caller's now, to be closed: that may take long where it is elsewhere."""
+        return self._exports.remove(path).store
 
     @property
     def mounts(self) -> tuple[tuple[str, str], ...]:

@@ -11,6 +11,17 @@ from pydantic import BaseModel, ConfigDict
 from labctl.errors import LabError
 
 
+class ExportRecord(BaseModel):
+    """What an export's clients may do; `clients` are networks, none for all, and `files` the most that it may hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    read_only: bool = False
+    squash: Literal["none", "root", "all"] = "none"
+    clients: tuple[str, ...] = ()
+    files: int | None = None
+
+
 class DatastoreRecord(BaseModel):
     """A datastore: a target (`where` is its name) or an export (`where` is its path). `size` is in bytes."""
 
@@ -20,6 +31,7 @@ class DatastoreRecord(BaseModel):
     protocol: Literal["iscsi", "nfs"]
     size: int
     where: str
+    export: ExportRecord = ExportRecord()
 
 
 class VolumeRecord(BaseModel):

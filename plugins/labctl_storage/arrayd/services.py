@@ -19,19 +19,17 @@ from typing import Literal
 from labctl.errors import LabError, UsageError
 from labctl.model.json import Json, JsonObject
 from labctl_storage import naming
+from labctl_storage.arrayd.exports import Exports
 from labctl_storage.arrayd.faults import Emulator
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
 from labctl_storage.arrayd.shelves.build import ShelfConfig, build_shelf
-from labctl_storage.arrayd.shelves.files import FileShelf
 from labctl_storage.arrayd.snapshots import Lun, Snapshots
 from labemu_iscsi.io.server import IscsiServer
-from labemu_nfs.exports import Export
 from labemu_nfs.io.server import NfsServer
 from labemu_stages.feed import Feed
 from labemu_store.block.api import BlockStore
 from labemu_store.block.awaited import AwaitedStore
 from labemu_store.errors import StoreConfigError, StoreError
-from labemu_store.file.url import open_file_store
 
 
 class ArrayConfig(ShelfConfig):
@@ -92,21 +90,22 @@ class ArrayServices:
         if datastore.protocol == "iscsi":
             if datastore.where not in self._target_server().targets:
                 self._target_server().add_target(datastore.where)
-        elif all(export.path != datastore.where for export in self._export_server().exports):
-            store = await asyncio.to_thread(open_file_store, self._export_folder(datastore).as_uri())
-            self._export_server().add_export(Export(path=datastore.where, store=store))
+        else:
+            await self._exports.offer(datastore)
 
     async def withdraw(self, datastore: DatastoreRecord) -> None:
         """Stop serving a datastore; its folder goes if it is empty."""
         if datastore.protocol == "iscsi":
             await self._target_server().remove_target(datastore.where)
         else:
-            self._export_server().remove_export(datastore.where)
+            await self._exports.withdraw(datastore)
         await asyncio.to_thread(self._shelf.withdraw, datastore)
 
     async def make(self, datastore: DatastoreRecord, volume: VolumeRecord) -> None:
         """Make a volume with its first content; one that is there keeps its own, and grows where it is smaller."""
         await asyncio.to_thread(self._shelf.make, datastore, volume)
+        if datastore.protocol == "nfs":
+            self._exports.look(datastore)
 
     async def attach(self, datastore: DatastoreRecord, volume: VolumeRecord, *, later: bool = False) -> None:
         """Offer a volume: a LUN of the datastore's target. A file needs nothing, its export shows it.
@@ -223,6 +222,8 @@ class ArrayServices:
             LabError: it cannot be deleted now.
         """
         await asyncio.to_thread(self._shelf.destroy, datastore, name)
+        if datastore.protocol == "nfs":
+            self._exports.look(datastore)
 
     @property
     def outlives_agent(self) -> bool:
@@ -271,19 +272,13 @@ class ArrayServices:
             "nfs": [] if self._nfs is None else list(self._nfs.clients),
         }
 
-    def _export_folder(self, datastore: DatastoreRecord) -> Path:
-        if not isinstance(self._shelf, FileShelf):
-            raise LabError(
-                f"{datastore.name} is an NFS export, which needs files", hint="give the array a file:// backing"
-            )
-        return self._shelf.folder(datastore)
-
     def _target_server(self) -> IscsiServer:
         if self._iscsi is None:
             raise LabError("this array does not speak iSCSI", hint='add "iscsi" to its protocols')
         return self._iscsi
 
-    def _export_server(self) -> NfsServer:
+    @property
+    def _exports(self) -> Exports:
         if self._nfs is None:
             raise LabError("this array does not speak NFS", hint='add "nfs" to its protocols')
-        return self._nfs
+        return Exports(self._nfs, self._shelf)

@@ -18,7 +18,7 @@ class DatastoreHandler(UnitHandler):
     type = "datastore"
 
     def change(self, old: JsonObject, new: JsonObject) -> Change:
-        """A datastore grows in place; anything else makes another one of it."""
+        """A datastore grows, and its export changes, in place; anything else makes another one of it."""
         fixed = {"array", "name", "protocol", "where"}
         return Change.IN_PLACE if all(old[key] == new[key] for key in fixed) else Change.REPLACE
 
@@ -28,7 +28,7 @@ class DatastoreHandler(UnitHandler):
         return {}
 
     async def update(self, services: Services, old: RecordedUnit, new: Unit) -> JsonObject:
-        """Put it again with its new size."""
+        """Put it again as it is now."""
         await self._put(services, new)
         return {}
 
@@ -50,6 +50,8 @@ class DatastoreHandler(UnitHandler):
     async def _put(self, services: Services, unit: Unit) -> None:
         spec = cast("dict[str, Any]", unit.spec)
         body = {key: spec[key] for key in ("name", "protocol", "size", "where")}
+        if spec.get("export") is not None:
+            body["export"] = spec["export"]
         await services.agent(spec["array"]).call("PUT", f"/v1/datastores/{spec['name']}", body)
 
 

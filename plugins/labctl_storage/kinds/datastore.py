@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from labctl.contracts.storage import Datastore, Disk, IscsiDisk, NfsDisk, Volume
 from labctl.errors import LabError
@@ -27,12 +28,35 @@ MAX_LUN = 255
 """SAM-5 4.7.7: peripheral device addressing, the form that every initiator understands, has eight bits."""
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is no address or network; write 10.20.0.0/24 or 10.20.0.7") from None
+
+
+class ExportSpec(Spec):
+    """The table `export` of a datastore on NFS: what its clients may do."""
+
+    read_only: Annotated[bool, Field(description="Nothing may be changed.")] = False
+    squash: Annotated[
+        Literal["none", "root", "all"],
+        Field(description="Who becomes the anonymous user (65534): nobody, root, or everybody. Hosts write as root."),
+    ] = "none"
+    clients: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...],
+        Field(description="The addresses and networks that may use it; empty for all."),
+    ] = ()
+    files: Annotated[int | None, Field(gt=0, description="The most files and directories it may hold.")] = None
+
+
 class DatastoreSpec(Spec):
     """The table `[datastore.NAME]`."""
 
     array: Annotated[str, Ref("array"), Field(description="The array that it is on.")]
     protocol: Annotated[Literal["iscsi", "nfs"], Field(description="How hosts reach it.")]
     size: Annotated[Bytes, Field(gt=0, description="Its capacity, e.g. 8GiB; thin: space is taken as it is written.")]
+    export: Annotated[ExportSpec | None, Field(description="Only for nfs: what its clients may do.")] = None
 
 
 class DatastoreKind(Kind[DatastoreSpec]):
@@ -53,11 +77,17 @@ class DatastoreKind(Kind[DatastoreSpec]):
                 hint=f'add "{spec.protocol}" to its protocols, or use {" or ".join(served)}',
             )
         kept = urlsplit(view.resource(Address("array", spec.array)).spec.backing or "file:///").scheme
-        if spec.protocol == "nfs" and kept != "file":
+        if spec.protocol == "nfs" and kept == "memory":
             yield Problem(
                 path=resource.path("protocol"),
                 message=f"array.{spec.array} keeps its data on {kept}://, where NFS exports cannot lie",
-                hint="use iscsi, or an array whose backing is file://",
+                hint="use iscsi, or an array whose backing is file:// or elsewhere",
+            )
+        if spec.protocol != "nfs" and spec.export is not None:
+            yield Problem(
+                path=resource.path("export"),
+                message=f"its clients speak {spec.protocol}, and `export` is for those of nfs",
+                hint="take `export` away, or use nfs",
             )
 
     def compile(self, resource: Resource[DatastoreSpec], view: CompileView) -> Iterable[Unit]:
@@ -74,6 +104,7 @@ class DatastoreKind(Kind[DatastoreSpec]):
                 "protocol": spec.protocol,
                 "size": spec.size,
                 "where": where,
+                "export": None if spec.export is None else spec.export.model_dump(mode="json"),
             },
             needs=(f"agent:{spec.array}",),
         )

@@ -115,7 +115,7 @@ def test_durable_at_the_far_side_needs_no_folder_to_survive(server, tmp_path) ->
     assert server.objects() == {"a": mine.read_bytes()}
 
 
-def test_a_client_waits_while_object_storage_is_away_and_other_files_are_served(server, tmp_path) -> None:
+def test_what_is_here_is_served_while_object_storage_is_away_and_the_rest_when_it_is_back(server) -> None:
     server.s3.put(f"{server.prefix}/far", b"far")
     server.s3.put(f"{server.prefix}/near", b"near")
     with Wire(server.s3.port) as wire:
@@ -125,8 +125,8 @@ def test_a_client_waits_while_object_storage_is_away_and_other_files_are_served(
         with subprocess.Popen(
             ["nfs-cat", server.url("far")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as waiting:
-            assert run("nfs-cat", server.url("near")) == b"near", "what is here is served meanwhile"
-            wire.accept()
-            output, errors = waiting.communicate(timeout=60)
-        assert output == b"far" or b"JUKEBOX" in errors.upper() or b"EAGAIN" in errors.upper(), errors
+            assert run("nfs-cat", server.url("near")) == b"near", "it does not wait behind the other"
+            output, _ = waiting.communicate(timeout=60)
+        assert not output, "libnfs tells its user of JUKEBOX as of an error"
+        wire.accept()
         assert run("nfs-cat", server.url("far")) == b"far"

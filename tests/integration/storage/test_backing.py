@@ -67,6 +67,16 @@ class Lab:
         words = [word for command in commands for word in ("-c", command)]
         return self.run("nsenter", f"--net=/run/netns/{self.name}-san1", "qemu-io", "-f", "raw", *words, url)
 
+    def nfs(self, *commands: str) -> subprocess.CompletedProcess[str]:
+        """As `io`, through QEMU's NFS driver, of the disk on the export `files`."""
+        words = [word for command in commands for word in ("-c", command)]
+        url = "nfs://10.20.0.11/files/b.qcow2"
+        return self.run("nsenter", f"--net=/run/netns/{self.name}-san1", "qemu-io", "-f", "qcow2", *words, url)
+
+    def must_nfs(self, *commands: str) -> None:
+        done = self.nfs(*commands)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def must(self, *commands: str) -> None:
         done = self.io(*commands)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -154,6 +164,55 @@ def test_a_disk_in_a_bucket_keeps_its_bytes_through_kill_down_and_up(
         assert not file.is_file() or b"hidden-word" not in file.read_bytes(), file
     lab.labctl("down", lab.name, "--purge")
     assert not s3_server.keys(lab.name)
+
+
+EXPORT = """
+[datastore.files]
+array = "san1"
+protocol = "nfs"
+size = "64MiB"
+{export}
+[disk.b]
+datastore = "files"
+size = "48MiB"
+persistent = true
+"""
+
+
+@pytest.mark.needs("qemu-nfs")
+def test_an_export_in_a_bucket_keeps_its_files_through_kill_down_and_up(lab: Lab, s3: str, s3_server: S3Server) -> None:
+    lab.up(s3, EXPORT.format(export=""))
+    lab.must_nfs("write -P 0x5a 0 3M", "flush")
+    wait_for(lambda: f"{lab.name}/files/b.qcow2" in s3_server.keys(lab.name), 60, what="the file in the bucket")
+    lab.must_nfs("write -P 0x77 8M 64k")
+    lab.kill_agent()
+    lab.must_nfs("read -P 0x5a 0 3M", "read -P 0x77 8M 64k", "read -P 0 4M 1M")
+    lab.labctl("down", lab.name)
+    assert f"{lab.name}/files/b.qcow2" in s3_server.keys(lab.name)
+    lab.labctl("up", str(lab.file), "--name", lab.name)
+    lab.must_nfs("read -P 0x5a 0 3M", "read -P 0x77 8M 64k")
+    lab.labctl("down", lab.name, "--purge")
+    assert not s3_server.keys(lab.name)
+
+
+@pytest.mark.needs("qemu-nfs")
+def test_what_an_export_gives_changes_while_it_is_used_and_its_size_is_its_limit(lab: Lab) -> None:
+    lab.up("", EXPORT.format(export=""))
+    lab.must_nfs("write -P 0x5a 0 1M")
+    listed = lab.run("nsenter", f"--net=/run/netns/{lab.name}-san1", "nfs-ls", "nfs://10.20.0.11/files")
+    assert "b.qcow2" in listed.stdout, listed.stderr
+    lab.up("", EXPORT.format(export="export = { read_only = true }"))
+    assert lab.nfs("write 0 1M").returncode != 0
+    lab.up("", EXPORT.format(export='export = { clients = ["10.20.0.200"] }'))
+    assert lab.nfs("read 0 1M").returncode != 0
+    lab.up("", EXPORT.format(export='export = { clients = ["10.20.0.0/24"] }'))
+    lab.must_nfs("read -P 0x5a 0 1M", "write -P 0x66 1M 40M")
+    inside = ("nsenter", f"--net=/run/netns/{lab.name}-san1")
+    spare = "nfs://10.20.0.11/files/spare"
+    made = lab.run(*inside, "qemu-img", "create", "-q", "-f", "raw", spare, "64M")
+    assert made.returncode == 0, made.stderr
+    full = lab.run(*inside, "qemu-io", "-f", "raw", "-c", "write -P 1 0 48M", spare)
+    assert full.returncode != 0, "64 MiB are 64 MiB"
 
 
 def test_an_array_starts_while_its_storage_is_away_and_serves_when_it_is_back(lab: Lab, s3: str, wire: Wire) -> None:

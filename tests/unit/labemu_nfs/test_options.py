@@ -8,9 +8,11 @@ import pytest
 
 from labemu_nfs.__main__ import main
 from labemu_nfs.errors import ConfigurationError
+from labemu_nfs.exports import parse_clients
 from labemu_nfs.io import NfsServer
 from labemu_nfs.io.options import parse_export
 from labemu_nfs.io.state import load_secret
+from labemu_nfs.rpc.auth import AUTH_SYS, Credential
 
 
 def test_an_export_is_read_as_written():
@@ -22,10 +24,30 @@ def test_an_export_is_read_as_written():
     assert [export.admits(a) for a in ("10.0.0.9", "10.1.0.1", "10.1.0.2")] == [True, True, False]
 
 
+def test_a_quota_is_read_as_written():
+    space = parse_export("/gold=memory://,quota=10MiB,files=3").store.space()
+    assert (space.total, space.files_total) == (10 << 20, 3)
+
+
+def test_what_an_export_gives_changes_for_the_next_call():
+    export = parse_export("/gold=memory://,client=fd00:1::/64,client=10.0.0.1")
+    root = Credential(AUTH_SYS, 0, 0, frozenset())
+    addresses = ("fd00:1::7", "fd00:2::7", "10.0.0.1")
+    assert [export.admits(address) for address in addresses] == [True, False, True]
+    assert export.identity(root).uid == 0
+    export.change(squash="root", clients=parse_clients("fd00:2::/64"))
+    assert [export.admits(address) for address in addresses] == [False, True, False]
+    assert export.identity(root).uid == export.anonymous_uid
+    assert not export.read_only
+    export.change(read_only=True)
+    assert export.read_only
+    assert export.squash == "root"
+
+
 @pytest.mark.parametrize(
     "text",
     ["/gold", "gold=memory://", "/gold=", "/g=memory://,fast", "/g=memory://,squash=some", "/g=memory://,anonuid=x",
-     "/g=memory://,client=here", "/g=memory://,sec=krb5", "/g=s3://x"],
+     "/g=memory://,client=here", "/g=memory://,sec=krb5", "/g=nosuch://x", "/g=memory://,quota=much", "/g=memory://,files=-1"],
 )  # fmt: skip
 def test_a_wrong_export_is_explained(text):
     with pytest.raises(ConfigurationError) as caught:

@@ -221,6 +221,13 @@ class Courier:
                 return
             self.fetch(file, descriptor, absent)
 
+    def complete_path(self, path: str) -> None:
+        """As `complete`, of the file at a path of the tree. Raises OSError."""
+        with _opened(self._tree / path, write=True) as descriptor:
+            file = self._ledger.files.get(identity_of(descriptor))
+            if file is not None:
+                self.complete(file, descriptor)
+
     def fetch(self, file: File, descriptor: int, chunks: range) -> None:
         """Fetch those of some chunks that are absent, through a descriptor of the file that may be written. Raises OSError."""
         with file.fetching:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
-from labemu_store.errors import StoreConfigError
+from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
 from labemu_store.file.bridge.courier import Courier, identity_of_path
 from labemu_store.file.bridge.far import MARK, FarSide, Object
 from labemu_store.file.bridge.ledger import File, Ledger, stamp_of
@@ -64,10 +64,7 @@ def open_bridge(
         ledger = Ledger(folder / "ledger.db", redacted(url))
         stack.callback(ledger.close)
         holder = Holder(filesystem, far.prefix, folder, name=MARK, what="the files")
-        holder.take()
-        if not ledger.objects:
-            stack.callback(holder.release)
-        _Opening(tree.resolve(), far, ledger).run()
+        _join(_Opening(tree.resolve(), far, ledger), holder, known=bool(ledger.objects), url=url)
         courier = Courier(tree.resolve(), far, ledger)
         closed = partial(_close, folder, lock, holder, temporary=temporary)
         store = BridgedFileStore(
@@ -77,6 +74,19 @@ def open_bridge(
         courier.start()
         courier.ask()
     return store
+
+
+def _join(opening: _Opening, holder: Holder, *, known: bool, url: str) -> None:
+    """Make the tree like the far side; where that cannot be reached and the tree is known, it is served as we left it."""
+    try:
+        holder.take()
+        opening.compare()
+    except StoreError as error:
+        if not known or error.errno not in UNREACHABLE:
+            if not known:
+                holder.release()
+            raise
+        _log.warning("%s: %s; serving what was known", redacted(url), error.strerror)
 
 
 def _locked(folder: Path) -> int:
@@ -108,11 +118,11 @@ class _Opening:
         self._far = far
         self._ledger = ledger
         self._local: dict[str, File] = {}
-
-    def run(self) -> None:
-        """Compare and change. Raises StoreError, StoreConfigError."""
-        objects = self._far.list()
         self._take_stock()
+
+    def compare(self) -> None:
+        """Look at the far side, and change what is otherwise. Raises StoreError."""
+        objects = self._far.list()
         changed: list[File] = []
         for path in [path for path in self._ledger.objects if path not in objects]:
             self._vanished(path)

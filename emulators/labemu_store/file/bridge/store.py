@@ -70,6 +70,14 @@ class BridgedFileStore(LocalFileStore):
         """Whether something changed that is not at the far side yet."""
         return self._courier.waiting
 
+    def look(self) -> None:
+        """The tree was changed otherwise than through this store."""
+        self._courier.ask_moved()
+
+    def complete(self, path: str) -> None:
+        """Fetch what is absent of a file, `a/b`; in any thread. Raises OSError."""
+        self._courier.complete_path(path)
+
     def carry(self) -> None:
         """Bring all that changed to the far side now. Raises OSError."""
         self._courier.carry()

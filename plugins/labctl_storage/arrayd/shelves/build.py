@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from labctl_storage.arrayd.shelves.elsewhere import ElsewhereShelf
 from labctl_storage.arrayd.shelves.files import FileShelf
 from labctl_storage.arrayd.shelves.memory import MemoryShelf
-from labctl_storage.arrayd.shelves.objects import ObjectShelf
 from labctl_storage.arrayd.shelves.shelf import Shelf
 from labemu_store.block.writeback import LIMIT
 
@@ -45,7 +45,7 @@ def build_shelf(config: ShelfConfig, directory: Path, outside: Executor | None) 
         return FileShelf(Path(unquote(parts.path)))
     if parts.scheme == "memory":
         return MemoryShelf(directory / "memory")
-    return ObjectShelf(
+    return ElsewhereShelf(
         config.backing,
         config.folder or directory / "waiting",
         cache=config.cache,

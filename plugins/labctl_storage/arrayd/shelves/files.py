@@ -11,6 +11,7 @@ from labctl_storage.arrayd import content, disks
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
 from labemu_iscsi.io.state import FileStateStore
 from labemu_store.block.api import BlockStore
+from labemu_store.file import FileStore, LocalFileStore
 
 
 class FileShelf:
@@ -82,3 +83,11 @@ class FileShelf:
         """Its file, and how many snapshots it has."""
         file = self.path(datastore, volume.name)
         return {"used": disks.allocated(file), "file": file.name, "snapshots": disks.count_snapshots(file)}
+
+    def export(self, datastore: DatastoreRecord) -> FileStore:
+        """Its folder."""
+        return LocalFileStore(self.folder(datastore))
+
+    def close_export(self, datastore: DatastoreRecord, store: FileStore) -> None:
+        """Close it."""
+        store.close()

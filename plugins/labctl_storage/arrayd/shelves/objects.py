@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import tomllib
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from functools import partial
@@ -21,6 +20,7 @@ from labctl.errors import LabError
 from labctl.model.json import JsonObject
 from labctl_storage.arrayd.content import check_source
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
+from labctl_storage.arrayd.shelves.secret import read_secret
 from labemu_iscsi.io.state import FileStateStore
 from labemu_store.block import layout
 from labemu_store.block.api import BlockStore, Capabilities
@@ -193,19 +193,3 @@ class ObjectShelf:
         if OBJECTS & protocols(filesystem):
             with translated("looking for the bucket"):
                 filesystem.info(path.partition("/")[0])
-
-
-def read_secret(path: Path | None) -> dict[str, Any]:
-    """The options that a secret holds.
-
-    Raises:
-        StoreConfigError: it cannot be read. Nothing of its content is told.
-    """
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise StoreConfigError(f"the secret {path} cannot be read: {error.strerror}", hint="is it there?") from error
-    except ValueError:
-        raise StoreConfigError(f"the secret {path} is no TOML", hint='write lines such as key = "…"') from None

@@ -7,12 +7,13 @@ when it is whole.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from labctl.model.json import JsonObject
 from labctl_storage.arrayd.registry import DatastoreRecord, VolumeRecord
 from labemu_iscsi.io.state import FileStateStore
 from labemu_store.block.api import BlockStore
+from labemu_store.file.protocol import FileStore
 
 
 class Shelf(Protocol):
@@ -72,3 +73,18 @@ class Shelf(Protocol):
 
     def path(self, datastore: DatastoreRecord, name: str) -> Path | None:
         """A volume's file, where it is one: only then it can have snapshots and clones."""
+
+
+@runtime_checkable
+class ExportShelf(Protocol):
+    """A shelf that can offer datastores as files, too."""
+
+    def export(self, datastore: DatastoreRecord) -> FileStore:
+        """The files of a datastore.
+
+        Raises:
+            LabError: they cannot be had.
+        """
+
+    def close_export(self, datastore: DatastoreRecord, store: FileStore) -> None:
+        """Close what `export` gave; what waits is brought to where it lies."""

@@ -132,6 +132,10 @@ WRONG = {
     + TWO.format("production", "production")
     + '[array.san2]\naddresses = { production = "10.50.0.9" }\n',
     "an array that there is not": BASE + GOLD.replace("san1", "san2"),
+    "an export that is none": BASE + GOLD + "export = { read_only = true }\n",
+    "clients that are none": BASE + SHARED + 'export = { clients = ["everybody"] }\n',
+    "nobody to squash": BASE + SHARED + 'export = { squash = "some" }\n',
+    "no file": BASE + SHARED + "export = { files = 0 }\n",
     "no size": BASE + GOLD.replace("1GiB", "0"),
 }
 

@@ -384,6 +384,35 @@ def test_a_far_side_that_cannot_be_reached_loses_nothing(far, tmp_path, monkeypa
         assert far.files()["new"] == b"one"
 
 
+def test_a_tree_that_is_known_is_served_while_the_far_side_is_away(far, tmp_path, monkeypatch, caplog) -> None:
+    far.put("a", b"A")
+    with closing(open_bridge(far.url, folder=tmp_path / "known")) as store:
+        assert content(store, "a") == b"A"
+    broken = Broken(monkeypatch, "find", "cat_file", "pipe_file")
+    with pytest.raises(StoreConfigError, match="Connection refused"):
+        open_bridge(far.url, folder=tmp_path / "new")
+    with closing(open_bridge(far.url, folder=tmp_path / "known")) as store:
+        assert content(store, "a") == b"A"
+        write(store, "b", b"B")
+        broken.on = False
+        store.carry()
+        assert far.files() == {"a": b"A", "b": b"B"}
+    assert "serving what was known" in caplog.text
+
+
+def test_files_that_come_otherwise_are_carried_too(far, tmp_path) -> None:
+    far.put("a", b"A" * 2 * CHUNK)
+    with closing(open_bridge(far.url, folder=tmp_path)) as store:
+        (tmp_path / "tree/b").write_bytes(b"B")
+        store.look()
+        assert store.waiting
+        store.complete("a")
+        store.complete("b")
+        assert store.read(find(store, "a"), 0, 1) == b"A"
+        store.carry()
+        assert far.files() == {"a": b"A" * 2 * CHUNK, "b": b"B"}
+
+
 def test_an_object_that_became_shorter_behind_our_back_is_an_error_and_not_zeroes(far, tmp_path) -> None:
     far.put("a", b"A" * 100)
     with closing(open_bridge(far.url, folder=tmp_path)) as store:
