@@ -22,6 +22,8 @@ from labemu_nfs.io.disk import Disk
 from labemu_nfs.rpc.message import Buffer
 from labemu_nfs.rpc.program import Hold
 from labemu_nfs.rpc.server import Pending, RpcConnection
+from labemu_nfs.rpc.watch import Watch
+from labemu_stages.feed import Feed
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +77,14 @@ class Connection:
     def address(self) -> str:
         """The client's."""
         return self.engine.caller.address
+
+    def note(self, feed: Feed | None) -> None:
+        """Note the stages of calls there, or (None) no more."""
+        try:
+            peer, here = self._socket.getpeername(), self._socket.getsockname()
+        except OSError:  # it is over, and will be known to be
+            return
+        self.engine.watch = None if feed is None else Watch(_format(*peer[:2]), _format(*here[:2]), feed)
 
     def limit(self, rules: Sequence[Armed]) -> None:
         """Drop the connection where these rules say; none takes the limit away."""
@@ -230,7 +240,7 @@ class Connection:
         if isinstance(job, Hold):
             self._hold(pending, job)
             return
-        self._disk.run(job.run, partial(self._finished, pending))
+        self._disk.run(pending.work, partial(self._finished, pending))
 
     def _hold(self, pending: Pending, hold: Hold) -> None:
         """Let a call wait as a fault has ordered, without a thread."""
@@ -280,6 +290,10 @@ class Connection:
         self._unsent = []
         self.engine.link.close()
         self._closed(self)
+
+
+def _format(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _rest(buffers: list[Buffer], sent: int) -> list[Buffer]:

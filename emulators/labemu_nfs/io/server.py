@@ -43,6 +43,7 @@ from labemu_nfs.nlm.nsm import NSM_PROGRAM
 from labemu_nfs.portmap import PORTMAP_PORT, PORTMAP_PROGRAM, Mapping, Portmap
 from labemu_nfs.rpc.program import Caller
 from labemu_nfs.rpc.server import RpcConnection, RpcServer
+from labemu_stages.feed import Feed
 from labemu_store.file import FileStore
 
 NFS_PORT = 2049
@@ -128,6 +129,7 @@ class NfsServer:
         self._portmaps: list[RpcServer] = []
         self._ports: list[Listener | DatagramPort] = []
         self._connections: dict[RpcConnection, Connection] = {}
+        self._feed: Feed | None = None
         self._told: dict[RpcConnection, None] = {}
         self.faults = NfsFaults(self._rpc, nfs, self._context4, lambda: self._connections.values())
         self._disk: Disk | None = None
@@ -202,6 +204,8 @@ class NfsServer:
             tell=self._tell,
             closed=self._gone,
         )
+        if self._feed is not None:
+            self._connections[engine].note(self._feed)
 
     def _adopt(self, sock: socket.socket, engine: RpcConnection) -> bool:
         """Take a connection that this server has made to a client; whether there is room."""
@@ -274,6 +278,12 @@ class NfsServer:
         """The addresses that are connected to NFS now."""
         engines = (engine for engine in self._connections if engine.server is self._rpc)
         return tuple(sorted({engine.caller.address for engine in engines}))
+
+    def watch(self, feed: Feed | None) -> None:
+        """Note the stages of calls there, or (None) no more."""
+        self._feed = feed
+        for connection in tuple(self._connections.values()):
+            connection.note(feed)
 
     def stats(self) -> ServerStats:
         """What was done so far."""

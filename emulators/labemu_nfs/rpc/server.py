@@ -21,6 +21,7 @@ from labemu_nfs.rpc.message import Body, Buffer, Call, RpcVersionError
 from labemu_nfs.rpc.program import Caller, Hold, Job, Procedure, Program
 from labemu_nfs.rpc.records import LAST, RecordReader
 from labemu_nfs.rpc.replies import Entry, ReplyCache
+from labemu_nfs.rpc.watch import Noted, Watch
 from labemu_nfs.xdr import Decoder, XdrError
 
 _HEAD_SIZE = message.ACCEPTED.size
@@ -35,12 +36,18 @@ _SMALL = 512
 class Pending:
     """A call whose Job was begun; the connection that it came on wants its outcome."""
 
-    __slots__ = ("entry", "job", "xid")
+    __slots__ = ("entry", "job", "noted", "xid")
 
     def __init__(self, xid: int, job: Job, entry: Entry | None) -> None:
         self.xid = xid
         self.job = job
         self.entry = entry
+        self.noted: Noted | None = None
+
+    @property
+    def work(self) -> Callable[[], object]:
+        """What its Job does in a thread."""
+        return self.job.run if self.noted is None else self.noted.run(self.job.run)
 
 
 class RpcServer:
@@ -155,6 +162,7 @@ class RpcConnection:
         calls: messages that have come.
         link: to call the peer.
         wake: called when there is something to send that no receive has brought about; the owner may put something there.
+        watch: notes the stages of calls; None most of the time.
     """
 
     __slots__ = (
@@ -169,6 +177,7 @@ class RpcConnection:
         "link",
         "server",
         "wake",
+        "watch",
     )
 
     def __init__(self, server: RpcServer, caller: Caller) -> None:
@@ -176,6 +185,7 @@ class RpcConnection:
         self.link = Link(self._call)
         self.caller = replace(caller, link=self.link)
         self.wake: Callable[[], None] = _asleep
+        self.watch: Watch | None = None
         self._reader = RecordReader()
         self._head: _Head | None = None
         self._output: list[Buffer] = []
@@ -230,12 +240,14 @@ class RpcConnection:
     def proceed(self, now: float) -> list[Pending]:
         """Work on records that have come, until there are none or the connection is busy; returns and raises as `received`."""
         pending: list[Pending] = []
+        watch = self.watch
+        queued = 0 if watch is None else watch.now
         while not self.busy:
             record = self._reader.next()
             if record is None:
                 break
             self.calls += 1
-            job = self._answer(record, now)
+            job = self._answer(record, now) if watch is None else self._answer_noted(watch, record, queued, now)
             if job is not None:
                 self._jobs += 1
                 pending.append(job)
@@ -262,6 +274,20 @@ class RpcConnection:
             self._put_body(xid, outcome)
             return None
         return self._finish(xid, outcome, None)
+
+    def _answer_noted(self, watch: Watch, record: memoryview, queued: int, now: float) -> Pending | None:
+        """As `_answer`, and note when."""
+        if record[4:8] == _REPLY:
+            return self._answer(record, now)
+        noted, replies = watch.call(_MARK.unpack_from(record)[0], queued), self._replies
+        noted.began()
+        pending = self._answer(record, now)
+        if pending is not None:
+            pending.noted = noted
+        elif self._replies > replies:  # else its twin is under way, and both are answered then
+            noted.done()
+            noted.responded()
+        return pending
 
     def _answer_new(self, record: memoryview, now: float) -> Pending | None:
         """Answer a message whose head is not that of the last call."""
@@ -346,6 +372,9 @@ class RpcConnection:
             it again where it became a Job to run, else the connections that have something to send because of it.
         """
         assert isinstance(pending.job, Hold)
+        noted = pending.noted
+        if noted is not None:
+            noted.began()
         try:
             outcome = pending.job.proceed()
         except XdrError:
@@ -353,6 +382,8 @@ class RpcConnection:
         if isinstance(outcome, Job):
             pending.job = outcome
             return pending
+        if noted is not None:
+            noted.done()
         return self._answered(pending, outcome)
 
     def forget(self, pending: Pending) -> None:
@@ -362,6 +393,8 @@ class RpcConnection:
 
     def _answered(self, pending: Pending, outcome: Body | bytes) -> list[RpcConnection]:
         self._jobs -= 1
+        if pending.noted is not None:
+            pending.noted.responded()
         entry = pending.entry
         if entry is None:
             if isinstance(outcome, bytes):

@@ -263,7 +263,7 @@ class ArrayServices:
 
     def stage_switches(self) -> list[Callable[[Feed | None], None]]:
         """What makes the emulators note the stages of commands, or no more."""
-        return [] if self._iscsi is None else [self._iscsi.watch]
+        return [server.watch for server in (self._iscsi, self._nfs) if server is not None]
 
     def sessions(self) -> Json:
         """Who is connected, by protocol."""

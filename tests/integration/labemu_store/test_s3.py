@@ -15,8 +15,9 @@ import pytest
 
 from labctl.testing.objects import S3Server, Wire
 from labctl.testing.waiting import wait_for
-from labemu_store.block import BlockStore, open_block_store, remote
+from labemu_store.block import BlockStore, open_block_store
 from labemu_store.errors import UNREACHABLE, StoreConfigError, StoreError
+from labemu_store.remote import calls
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 2 * MIB
@@ -135,7 +136,7 @@ def test_an_upload_that_hangs_is_given_up_and_never_comes_late(
     store.write(0, b"old" * CHUNK)
     wire.delay = 2.0
     with monkeypatch.context() as patch:
-        patch.setattr(remote, "DEADLINE", 0.5)
+        patch.setattr(calls, "DEADLINE", 0.5)
         with pytest.raises(StoreError) as caught:
             store.flush()
     assert caught.value.errno == errno.ETIMEDOUT
