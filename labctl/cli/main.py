@@ -26,7 +26,8 @@ def all_entries() -> Mapping[str, Entry]:
     from labctl.plugin.loader import load_plugins
 
     groups = {
-        name: Entry(help=group.help, app=group.app, group=True) for name, group in load_plugins().commands.items()
+        name: Entry(help=group.help, app=group.app, group=not group.single)
+        for name, group in load_plugins().commands.items()
     }
     return {**CORE, **{name: entry for name, entry in groups.items() if name not in CORE}}
 

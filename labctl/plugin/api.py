@@ -301,11 +301,13 @@ class CommandGroup:
         name: `vm` in `labctl vm list`.
         help: one line for `labctl --help`.
         app: where the typer.Typer is, `package.module:attribute`.
+        single: whether it is one command (`labctl check`) rather than a group of them.
     """
 
     name: str
     help: str
     app: str
+    single: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

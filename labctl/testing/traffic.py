@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from labctl.cli.target import lab_client
+from labctl.cli.trace.watching import Seen, watch
 from labctl.model.quantity import parse_seconds
 from labctl.trace.command import Command
 from labctl.trace.reports import words
 from labctl.trace.reports.filters import Filter
 
-KEPT: Final = 100_000
-"""Commands that are remembered; the oldest go."""
-
 _LOOK: Final = 0.05
 """Seconds between two looks."""
 
 
-class Traffic:
+class Traffic(Seen):
     """The storage commands of a lab since the watching began, each as soon as it ends."""
-
-    def __init__(self) -> None:
-        self.commands: deque[Command] = deque(maxlen=KEPT)
-        self.error: BaseException | None = None
 
     def expect(
         self,
@@ -99,7 +93,7 @@ class Expectation:
         """It has not been seen so far.
 
         Raises:
-            AssertionError: it has.
+            AssertionError: it has, or packets were left out, so that nobody can tell.
         """
         found = self._found()
         if found:
@@ -107,6 +101,11 @@ class Expectation:
             raise AssertionError(
                 f"{len(found)} commands with {self.what}, which were not to be; the first: {first.operation} "
                 f"{words.thing(first)} at {words.clock(first.start)}, {words.outcome(first)}"
+            )
+        lost = self.traffic.lost_since(0)
+        if lost:
+            raise AssertionError(
+                f"nobody can tell whether there were commands with {self.what}: {lost} were not looked at"
             )
 
     def _found(self) -> list[Command]:
@@ -130,29 +129,6 @@ def watching(lab: str, home: Path | None = None, *, network: str = "") -> Iterat
     Raises:
         LabError: there is no such lab or network, or looking into it is not allowed.
     """
-    from labctl.cli.target import lab_client
-    from labctl.cli.trace import links
-    from labctl.trace.capture.watcher import Watcher
-
-    client = lab_client(lab, home)
-    places = links.choose(client.get("/v1/status")["resources"], [network] if network else [], [])
-    follower, traffic, ended = links.Follower(client), Traffic(), threading.Event()
-    with links.open_links(client, places) as merge:
-        watcher = Watcher(merge, links.links_of(places), notes=follower.notes)
-        follower.start()
-        thread = threading.Thread(target=_watch, args=(watcher.step, traffic, ended), daemon=True)
-        thread.start()
-        try:
-            yield traffic
-        finally:
-            ended.set()
-            thread.join()
-
-
-def _watch(step: Callable[[], list[Command]], traffic: Traffic, ended: threading.Event) -> None:
-    try:
-        while not ended.is_set():
-            traffic.commands.extend(step())
-    except BaseException as error:
-        traffic.error = error
-        raise
+    traffic = Traffic()
+    with watch(lab_client(lab, home), [network] if network else [], traffic):
+        yield traffic

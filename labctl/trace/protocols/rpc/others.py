@@ -25,6 +25,8 @@ _NLM_STATUS: Final = (
     "NLM4_STALE_FH", "NLM4_FBIG", "NLM4_FAILED",
 )  # fmt: skip
 _NSM: Final = ("NULL", "STAT", "MON", "UNMON", "UNMON_ALL", "SIMU_CRASH", "NOTIFY")
+PROCEDURES: Final = frozenset((*_MOUNT, *_PORTMAP, *_RPCBIND, *_NLM.values(), *_NSM))
+"""The names of all their procedures."""
 
 
 def _name(names: tuple[str, ...], number: int) -> str:

@@ -30,7 +30,9 @@ def test_a_size_that_is_shown_is_read_back_as_it_was(size: int) -> None:
     assert q.parse_bytes(q.format_bytes(size)) == size
 
 
-@pytest.mark.parametrize(("written", "seconds"), [("500ms", 0.5), ("30s", 30), ("5m", 300), ("1.5h", 5400), (7, 7)])
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("250us", 0.00025), ("500ms", 0.5), ("30s", 30), ("5m", 300), ("1.5h", 5400), (7, 7)]
+)
 def test_durations_are_read(written: object, seconds: float) -> None:
     assert q.parse_seconds(written) == seconds
 
