@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import numpy as np
+
+from labctl.trace.columns.lanes import Lanes
+from labctl.trace.columns.plain import Plain
 from labctl.trace.command import Command, Endpoint, Message
 from labctl.trace.files.batch import Batch, from_packets
 from labctl.trace.flows.headers import FlowKey, Segments, backwards, endpoints, parse
@@ -54,13 +58,19 @@ class Decoder:
     Args:
         names: who has which address; annotations of a capture replace them as they come.
         wanted: the number of the command whose messages are to be kept in `messages`, or 0.
+        by_column: give commands of the usual kinds by the column (`plain`), many times as fast, and only the others one by one.
+
+    Attributes:
+        plain: the commands of the last batch that are not among those that it gave one by one.
     """
 
-    def __init__(self, names: Names | None = None, *, wanted: int = 0) -> None:
+    def __init__(self, names: Names | None = None, *, wanted: int = 0, by_column: bool = False) -> None:
         self.names = names or Names()
         self.annotations: list[Annotation] = []
         self.links: Sequence[Link] = ()
         self.packets = 0
+        self.plain: list[Plain] = []
+        self._lanes = Lanes() if by_column else None
         self._book = Book(wanted)
         self._flows: dict[FlowKey, _Flow] = {}
         self._sessions: Sessions = {}
@@ -95,6 +105,7 @@ class Decoder:
         """Take a batch of a file; the commands that ended with it, in the order in which they did."""
         self.links = batch.links
         self.packets += len(batch)
+        self.plain = []
         for problem in batch.problems:
             self._book.problems.append(problem)
         for _, annotation in batch.annotations:
@@ -138,15 +149,40 @@ class Decoder:
     # --- segments -------------------------------------------------------------------------------------------------------------------
 
     def _segments(self, batch: Batch, found: Segments) -> None:
-        data = batch.buffer.data
-        times = batch.time[found.index].tolist()
-        frames = batch.frame[found.index].tolist()
         flows = [self._flow(key) if key[4] < 1 << 32 else None for key in found.keys]
+        if self._lanes is not None:
+            self._lanes.take(batch, found, flows, [self._flows.get(backwards(key)) for key in found.keys])
+            if self._lanes.taken is not None:
+                self._others(batch, found, flows, self._lanes)
+                return
+        self._one_by_one(batch, found, flows)
+
+    def _others(self, batch: Batch, found: Segments, flows: list[_Flow | None], lanes: Lanes) -> None:
+        """Work on what went by the column, and on the segments between."""
+        assert lanes.taken is not None
+        base, book = self._book.count, self._book
+        others, rows = np.flatnonzero(~lanes.taken), lanes.rows
+        created: list[int] = []
+        given = 0
+        for row, before in zip(others.tolist(), np.searchsorted(rows, others).tolist(), strict=True):
+            book.count += before - given
+            given = before
+            self._one_by_one(batch, found, flows, slice(row, row + 1))
+            created.append(book.count - base - given)
+        book.count += len(rows) - given
+        self.plain = lanes.finish(base, others, np.array(created, dtype=np.int64))
+
+    def _one_by_one(
+        self, batch: Batch, found: Segments, flows: list[_Flow | None], chosen: slice = slice(None)
+    ) -> None:
+        data = batch.buffer.data
+        times = batch.time[found.index[chosen]].tolist()
+        frames = batch.frame[found.index[chosen]].tolist()
         opposite = [self._flows.get(backwards(key)) for key in found.keys]
         columns = (
             found.flow, found.sequence, found.acknowledged, found.flags, found.start, found.kept, found.length,
         )  # fmt: skip
-        rows = zip(*(column.tolist() for column in columns), times, frames, strict=True)
+        rows = zip(*(column[chosen].tolist() for column in columns), times, frames, strict=True)
         for number, sequence, acknowledged, flags, start, kept, length, time, frame in rows:
             flow = flows[number]
             if flow is None:

@@ -6,7 +6,7 @@ from typing import Final
 
 # --- files --------------------------------------------------------------------------------------------------------------------------
 
-CHUNK_BYTES: Final = 4 << 20
+CHUNK_BYTES: Final = 8 << 20
 """Read at a time: enough that numpy's cost for a call vanishes, little beside the 100 MiB that a reading may take."""
 
 MAX_BLOCK_BYTES: Final = 32 << 20
@@ -18,7 +18,7 @@ MAX_LINKS: Final = 4096
 MAX_COMMENT_BYTES: Final = 65_532
 """A comment in a pcapng file: its length is a 16-bit number, and it is padded to 32 bits (draft-ietf-opsawg-pcapng 3.5)."""
 
-READ_AHEAD: Final = 128
+READ_AHEAD: Final = 256
 """Zero bytes behind a batch, so that a header can be looked at before it is known to be whole."""
 
 # --- flows --------------------------------------------------------------------------------------------------------------------------

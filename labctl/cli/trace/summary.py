@@ -38,11 +38,9 @@ def summary(
     json: options.Json = False,
 ) -> None:
     """Add a capture up: counts, bytes, queue depth, latencies and errors by operation, host, VM and datastore."""
-    meant = choosing.chosen(host, vm, datastore, op, slower, failed=failed, everything=everything).test()
+    meant = choosing.chosen(host, vm, datastore, op, slower, failed=failed, everything=everything)
     trace, total = Trace(file), Summary()
-    for command in trace:
-        if meant(command):
-            total.add(command)
+    trace.add_up(total, meant)
     if json:
         problems = [{"message": each.message, "frame": each.frame, "rule": each.rule} for each in trace.problems]
         print_json(

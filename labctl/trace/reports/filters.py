@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
-from labctl.trace.command import Command
+import numpy as np
+
+from labctl.trace.columns.plain import Plain
+from labctl.trace.command import Command, Owner
+from labctl.trace.naming import Names
 from labctl.trace.protocols.rpc.nfs4_words import CARRIERS
 
 
@@ -34,22 +39,36 @@ class Filter:
 
     def test(self) -> Callable[[Command], bool]:
         """A function that says whether a command is meant."""
-        wanted = [word.upper() for word in self.operations]
 
         def meant(command: Command) -> bool:
-            owner = command.owner
-            if not self.carriers and not wanted and command.operation in CARRIERS and command.good:
+            if not self.carriers and not self.operations and command.operation in CARRIERS and command.good:
                 return False
             return (
-                (not self.hosts or owner.host in self.hosts)
-                and (not self.vms or owner.vm in self.vms)
-                and (not self.datastores or owner.datastore in self.datastores)
-                and (not wanted or any(_is(command.operation, word) for word in wanted))
+                self._kind(command.operation, command.owner)
                 and (not self.slower or (command.latency or 0) >= self.slower)
                 and (not self.failed or not command.good)
             )
 
         return meant
+
+    def of(self, plain: Plain, names: Names) -> Plain:
+        """Those of many commands that are meant."""
+        if self == Filter(carriers=self.carriers):
+            return plain
+        kinds = [not self.failed and self._kind(kind.operation, kind.owner(names)) for kind in plain.kinds]
+        return plain.only(np.array(kinds, dtype=bool)[plain.kind] & (plain.end - plain.start >= self.slower))
+
+    def _kind(self, operation: str, owner: Owner) -> bool:
+        wanted = [word.upper() for word in self.operations]
+        return (
+            (not self.hosts or owner.host in self.hosts)
+            and (not self.vms or owner.vm in self.vms)
+            and (not self.datastores or owner.datastore in self.datastores)
+            and (not wanted or any(_is(operation, word) for word in wanted))
+        )
+
+
+EVERYTHING: Final = Filter(carriers=True)
 
 
 def _is(operation: str, word: str) -> bool:

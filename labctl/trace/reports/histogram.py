@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 PER_OCTAVE: Final = 64
 """Buckets for each doubling: a percentile is off by half a bucket at most, 0.55 %."""
 
@@ -27,6 +30,18 @@ class Histogram:
         self.count += 1
         self.total += nanoseconds
         self.largest = max(self.largest, nanoseconds)
+
+    def add_all(self, nanoseconds: NDArray[np.int64]) -> None:
+        """Count many."""
+        if not len(nanoseconds):
+            return
+        places = (np.log2(np.maximum(nanoseconds, 1)) * PER_OCTAVE).astype(np.int64)
+        counts = np.bincount(places)
+        for bucket in np.flatnonzero(counts).tolist():
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + int(counts[bucket])
+        self.count += len(nanoseconds)
+        self.total += int(nanoseconds.sum())
+        self.largest = max(self.largest, int(nanoseconds.max()))
 
     def percentile(self, share: float) -> int | None:
         """The latency that so much of them stays within, `0.95` for 95 %; None where there is none."""

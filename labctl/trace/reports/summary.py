@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from labctl.trace.command import Command
+import numpy as np
+
+from labctl.trace.columns.plain import Plain
+from labctl.trace.command import Command, Owner
+from labctl.trace.naming import Names
 from labctl.trace.reports.histogram import Histogram
 
 MAX_ROWS: Final = 10_000
@@ -65,28 +70,71 @@ class Summary:
         self.count = 0
         self.first: int | None = None
         self.last: int | None = None
-        self._slowest: list[tuple[int, int, int, Command]] = []
+        self._slowest: list[tuple[int, int, int, Command]] = []  # latency, number negated, a count, command
+        self._noted = 0
 
     def add(self, command: Command) -> None:
         """Count one."""
-        owner = command.owner
-        key = str(command.protocol), command.operation, owner.host, owner.vm, owner.datastore
-        row = self.rows.get(key)
-        if row is None:
-            if len(self.rows) >= MAX_ROWS:
-                key = "other", "other", "", "", ""
-            row = self.rows.setdefault(key, Row())
-        row.add(command)
+        self._row(command.protocol, command.operation, command.owner).add(command)
         self.count += 1
         self.first = command.start if self.first is None else min(self.first, command.start)
         end = command.end or command.start
         self.last = end if self.last is None else max(self.last, end)
         if command.end is not None:
-            item = command.end - command.start, -command.id, self.count, command
-            if len(self._slowest) < SLOWEST:
-                heapq.heappush(self._slowest, item)
-            elif item > self._slowest[0]:
-                heapq.heapreplace(self._slowest, item)
+            rank = command.end - command.start, -command.id
+            if len(self._slowest) < SLOWEST or rank > self._slowest[0][:2]:
+                self._note_slow(rank, command)
+
+    def add_those(self, commands: Iterable[Command], meant: Callable[[Command], bool]) -> None:
+        """Count those that are meant."""
+        for command in commands:
+            if meant(command):
+                self.add(command)
+
+    def add_plain(self, plain: Plain, names: Names) -> None:
+        """Count many."""
+        if not len(plain):
+            return
+        latency = plain.end - plain.start
+        for number, kind in enumerate(plain.kinds):
+            chosen = np.flatnonzero(plain.kind == number)
+            if not len(chosen):
+                continue
+            row = self._row(plain.protocol, kind.operation, kind.owner(names))
+            row.count += len(chosen)
+            row.sent += int(plain.sent[chosen].sum())
+            row.received += int(plain.received[chosen].sum())
+            row.depth += int(plain.depth[chosen].sum())
+            row.deepest = max(row.deepest, int(plain.depth[chosen].max()))
+            row.retransmissions += int(plain.retransmissions[chosen].sum())
+            row.latency.add_all(latency[chosen])
+        self.count += len(plain)
+        first, last = int(plain.start.min()), int(plain.end.max())
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
+        limit = self._slowest[0][:2] if len(self._slowest) == SLOWEST else (-1, 0)
+        slow = np.flatnonzero(latency >= limit[0])
+        for place in slow[np.lexsort((plain.id[slow], -latency[slow]))][:SLOWEST].tolist():
+            rank = int(latency[place]), -int(plain.id[place])
+            if len(self._slowest) < SLOWEST or rank > self._slowest[0][:2]:
+                self._note_slow(rank, plain.command(place, names))
+
+    def _row(self, protocol: str, operation: str, owner: Owner) -> Row:
+        key = str(protocol), operation, owner.host, owner.vm, owner.datastore
+        row = self.rows.get(key)
+        if row is None:
+            if len(self.rows) >= MAX_ROWS:
+                key = "other", "other", "", "", ""
+            row = self.rows.setdefault(key, Row())
+        return row
+
+    def _note_slow(self, rank: tuple[int, int], command: Command) -> None:
+        self._noted += 1
+        item = *rank, self._noted, command
+        if len(self._slowest) < SLOWEST:
+            heapq.heappush(self._slowest, item)
+        else:
+            heapq.heapreplace(self._slowest, item)
 
     @property
     def slowest(self) -> list[Command]:

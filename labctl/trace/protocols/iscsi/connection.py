@@ -44,8 +44,8 @@ class IscsiConnection:
         self.responses = PduFramer(self._response, towards_server=False, lost=self._lost, completed=completed)
         self._login: Login | None = None
         self._whole = False  # from its login on, nothing was missed
-        self._stat_sn = -1
-        self._ahead = False
+        self.stat_sn = -1
+        self.ahead = False
         self._pings: dict[int, Exchange] = {}
         self.last: list[Exchange | None] = [None, None]
         """The exchange of each direction's last PDU: requests, responses."""
@@ -71,6 +71,11 @@ class IscsiConnection:
             wire.ASYNC: self._async,
             wire.REJECT: self._reject,
         }
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing but commands is under way, on this connection alone, and no messages are to be kept."""
+        return self.session.connections == 1 and self._login is None and not self._pings and not self._book.wanted
 
     # --- from the framers -----------------------------------------------------------------------------------------------------------
 
@@ -101,7 +106,7 @@ class IscsiConnection:
     def _lost(self, frame: int) -> None:
         """Bytes are missing: what depends on having seen everything is not known any more."""
         self._whole = False
-        self._stat_sn = self.session.cmd_sn = -1
+        self.stat_sn = self.session.cmd_sn = -1
         for exchange in self.session.open.values():
             if isinstance(exchange, Task):
                 exchange.data_sn = exchange.r2t_sn = -1
@@ -140,20 +145,20 @@ class IscsiConnection:
     def _check_acknowledged(self, pdu: Pdu, command: int | None) -> None:
         """Said once: libiscsi counts an R2T's StatSN, which is not used up, and does so with each."""
         number = pdu.fields[9]
-        if self._stat_sn >= 0 and after(number, self._stat_sn) and not self._ahead:
-            self._ahead = True
-            said = f"ExpStatSN {number}, but StatSN {self._stat_sn} was not sent yet (said once)"
+        if self.stat_sn >= 0 and after(number, self.stat_sn) and not self.ahead:
+            self.ahead = True
+            said = f"ExpStatSN {number}, but StatSN {self.stat_sn} was not sent yet (said once)"
             self._rule(pdu, said, "RFC 7143 4.2.2.2", command)
 
     def _check_status(self, pdu: Pdu, *, used: bool = True) -> None:
         """StatSN, ExpCmdSN and MaxCmdSN of a response; `used`: it has a StatSN of its own."""
         fields = pdu.fields
         number = fields[8]
-        if self._stat_sn >= 0 and number != self._stat_sn:
-            self._rule(pdu, f"StatSN {number} instead of {self._stat_sn}", "RFC 7143 4.2.2.2")
-            self._stat_sn = number
+        if self.stat_sn >= 0 and number != self.stat_sn:
+            self._rule(pdu, f"StatSN {number} instead of {self.stat_sn}", "RFC 7143 4.2.2.2")
+            self.stat_sn = number
         if used:
-            self._stat_sn = number + 1 & MASK
+            self.stat_sn = number + 1 & MASK
         highest = fields[10]
         # 4.2.2.1: a MaxCmdSN below ExpCmdSN - 1 is to be ignored, and so is one that goes back.
         if not after(fields[9] - 1 & MASK, highest) and (
@@ -370,7 +375,7 @@ class IscsiConnection:
         if self._login is None:
             self._login = Login()
             self._whole = self.requests.synchronised
-            self._stat_sn = -1
+            self.stat_sn = -1
         exchange = self._begin(pdu, "LOGIN", sequenced=False)
         exchange.details = self._login.request(pdu.fields, pdu.data())
         self._name(self._login)
@@ -388,7 +393,7 @@ class IscsiConnection:
         details = login.response(fields, pdu.data())
         status = fields[11] >> 16
         if fields[11] >> 24 == 0:
-            self._stat_sn = fields[8]
+            self.stat_sn = fields[8]
         text = words.LOGIN_STATUS.get(status, f"status {status:#06x}")
         exchange = self._answered(pdu, "login response", text, status == 0, **details)
         if login.complete:

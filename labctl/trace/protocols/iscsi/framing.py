@@ -85,6 +85,83 @@ class PduFramer:
         self._result: Any = None
         self._handled = False
 
+    # --- its place in the stream, for those that work by the column -----------------------------------------------------------------
+
+    @property
+    def unfinished(self) -> Pdu | None:
+        """The PDU that is not whole yet."""
+        return self._pdu if self._need else None
+
+    @property
+    def needed(self) -> int:
+        """Bytes that it needs."""
+        return self._need
+
+    @property
+    def keeps(self) -> bool:
+        """Whether its data is kept."""
+        return self._body is not None
+
+    @property
+    def handled(self) -> bool:
+        """Whether the handler had it."""
+        return self._handled
+
+    @property
+    def unfinished_head(self) -> bytes:
+        """A header that is not whole yet."""
+        return bytes(self._head)
+
+    @property
+    def head_frame(self) -> int:
+        """Where that begins."""
+        return self._head_frame
+
+    @property
+    def head_time(self) -> int:
+        """When that begins."""
+        return self._head_time
+
+    def resume(self) -> None:
+        """Go on with a new PDU."""
+        self._head.clear()
+        self._need, self._pdu, self._body = 0, None, None
+
+    def resume_in_head(self, head: bytes, frame: int, time: int) -> None:
+        """Go on in a header that began so."""
+        self.resume()
+        self._head += head
+        self._head_frame, self._head_time = frame, time
+
+    def resume_in_data(self, pdu: Pdu, need: int, result: Any) -> None:
+        """Go on in a PDU.
+
+        Args:
+            pdu: it; its buffer has all that was there where it is to be kept.
+            need: bytes that it needs.
+            result: what the handler returned for it, if it is one that is handled early.
+        """
+        self.resume()
+        pdu.whole = False
+        self._pdu, self._need = pdu, need
+        self._body = bytearray(pdu.buffer) if self.keep(pdu.fields, pdu.size) else None
+        self._handled = self._early(pdu)
+        self._result = result if self._handled else None
+
+    def keep(self, fields: Fields, size: int) -> bool:
+        """Whether the data of a PDU that reaches beyond its segment is kept."""
+        return size <= MAX_KEPT_BYTES and (
+            self._completed is not None or fields[0] & 0x3F in WITH_DATA or size <= SMALL
+        )
+
+    @staticmethod
+    def _early(pdu: Pdu) -> bool:
+        """A command with little data waits for it: it may be a list of parameters that says what the command is about."""
+        opcode = pdu.fields[0] & 0x3F
+        return opcode in AT_ONCE and (opcode != COMMAND or pdu.size > SMALL or not pdu.fields[4] & 0xFFFFFF)
+
+    # --- from the stream ------------------------------------------------------------------------------------------------------------
+
     def data(self, buffer: Buffer, start: int, end: int, frame: int, time: int) -> None:
         """Take the next bytes."""
         if not self.synchronised:
@@ -147,14 +224,11 @@ class PduFramer:
 
     def _begin(self, pdu: Pdu, have: bytes) -> None:
         """A PDU reaches beyond its segment."""
-        opcode = pdu.fields[0] & 0x3F
-        keep = self._completed is not None or opcode in WITH_DATA or pdu.size <= SMALL
         self._need = pdu.size - len(have)
         pdu.buffer, pdu.at, pdu.whole = have, 0, False
         self._pdu = pdu
-        self._body = bytearray(have) if keep and pdu.size <= MAX_KEPT_BYTES else None
-        # A command with little data waits for it: it may be a list of parameters that says what the command is about.
-        self._handled = opcode in AT_ONCE and (opcode != COMMAND or pdu.size > SMALL or not pdu.fields[4] & 0xFFFFFF)
+        self._body = bytearray(have) if self.keep(pdu.fields, pdu.size) else None
+        self._handled = self._early(pdu)
         self._result = self._handler(pdu) if self._handled else None
 
     def _go_on(self, buffer: Buffer, start: int, end: int, frame: int, time: int) -> int:

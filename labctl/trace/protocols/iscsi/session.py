@@ -120,11 +120,11 @@ class IscsiSession(Scope):
             depth=exchange.depth,
             retransmissions=exchange.retransmissions,
             round_trips=exchange.round_trips,
-            owner=self._owner(number, names),
+            owner=self.owner(number, names),
             details=self._details(exchange),
         )
 
-    def _owner(self, lun: int | None, names: Names) -> Owner:
+    def owner(self, lun: int | None, names: Names) -> Owner:
         """Whose a command to a LUN is; asked once, as long as the names and what the login said stay the same."""
         known = names, self.initiator, self.target
         if self._owned[0] is not names or self._owned != known:

@@ -87,10 +87,12 @@ class RpcConnection(Scope):
         self.paths = paths
         self.requests = RecordFramer(self.record, self._lost)
         self.responses = RecordFramer(self.record, self._lost)
-        self._last: list[Exchange | None] = [None, None]  # of each direction's last record
+        self.last: list[Exchange | None] = [None, None]
+        """Of each direction's last record."""
         self._repeated = [0, 0]  # segments of the records that are not whole yet
-        self._programs = programs
-        self._open: dict[int, Call] = {}
+        self.programs = programs
+        self.open: dict[int, Call] = {}
+        """By XID."""
         self._owners: dict[str, Owner] = {}
         self._owned: Names | None = None
         self._credentials: tuple[int, bytes] = 0, b""  # of the last call, and what they say
@@ -119,11 +121,22 @@ class RpcConnection(Scope):
     def repeated(self, count: int, *, towards_server: bool) -> None:
         """So many segments were seen again: of the record that is coming in, or of the last one."""
         side = 0 if towards_server else 1
-        last = self._last[side]
+        last = self.last[side]
         if (self.requests if towards_server else self.responses).busy or last is None:
             self._repeated[side] += count
         else:
             last.retransmissions += count
+
+    @property
+    def settled(self) -> bool:
+        """Whether no segments wait to be counted, and no messages are to be kept."""
+        return self._repeated == [0, 0] and not self.book.wanted
+
+    def who(self, flavor: int, credential: bytes) -> dict[str, object]:
+        """Who the client says it is."""
+        if (flavor, credential) != self._credentials:
+            self._credentials, self._who = (flavor, credential), _credentials(flavor, credential)
+        return self._who
 
     def more(self, call: Call, operation: str) -> Exchange:
         """A further operation of a COMPOUND."""
@@ -144,11 +157,10 @@ class RpcConnection(Scope):
             return
         reader.at = at + _CALL.size
         body = reader.fixed(size)
-        if (flavor, body) != self._credentials:
-            self._credentials, self._who = (flavor, body), _credentials(flavor, body)
+        who = self.who(flavor, body)
         reader.uint()
         reader.skip_opaque()  # the verifier
-        program = self._programs.get((number, version))
+        program = self.programs.get((number, version))
         protocol = model.Protocol.RPC if program is None else program.protocol
         exchange = Exchange(
             self.book.next(),
@@ -158,21 +170,21 @@ class RpcConnection(Scope):
             xid,
             record.time,
             record.frame,
-            len(self._open),
+            len(self.open),
         )
         exchange.last = record.last
-        exchange.details = dict(self._who)
+        exchange.details = dict(who)
         call = Call(program, version, procedure, [exchange])
-        self._last[0] = exchange
+        self.last[0] = exchange
         exchange.retransmissions += self._repeated[0]
         self._repeated[0] = 0
-        old = self._open.pop(xid, None)
+        old = self.open.pop(xid, None)
         if old is not None:  # sent again, or the XID is used again: RFC 5531 9 lets a client do both
             exchange.retransmissions += 1
             self._give_up(old)
-        elif len(self._open) >= MAX_OPEN:
-            self._give_up(self._open.pop(next(iter(self._open))))
-        self._open[xid] = call
+        elif len(self.open) >= MAX_OPEN:
+            self._give_up(self.open.pop(next(iter(self.open))))
+        self.open[xid] = call
         if program is not None:
             try:
                 program.call(self, call, reader)
@@ -181,13 +193,13 @@ class RpcConnection(Scope):
         self._keep(record, call, towards_server=True)
 
     def _reply(self, xid: int, record: Record, reader: Reader) -> None:
-        call = self._open.pop(xid, None)
+        call = self.open.pop(xid, None)
         if call is None:
             return  # the capture began between call and reply, or this one was answered before
         status = reader.uint()
         for exchange in call.parts:
             exchange.end, exchange.last = record.last_time, record.last
-        self._last[1] = call.parts[0]
+        self.last[1] = call.parts[0]
         call.parts[0].retransmissions += self._repeated[1]
         self._repeated[1] = 0
         if status:
@@ -239,11 +251,11 @@ class RpcConnection(Scope):
 
     def expire(self, before: int) -> None:
         """Give up what began before a time."""
-        while self._open:
-            key = next(iter(self._open))
-            if self._open[key].parts[0].start >= before:
+        while self.open:
+            key = next(iter(self.open))
+            if self.open[key].parts[0].start >= before:
                 break
-            self._give_up(self._open.pop(key))
+            self._give_up(self.open.pop(key))
 
     def command(self, exchange: Exchange, names: Names) -> Command:
         """The finished command."""
@@ -270,11 +282,11 @@ class RpcConnection(Scope):
             good=exchange.good,
             depth=exchange.depth,
             retransmissions=exchange.retransmissions,
-            owner=self._owner(path, names),
+            owner=self.owner(path, names),
             details=dict(exchange.details or {}),
         )
 
-    def _owner(self, path: str, names: Names) -> Owner:
+    def owner(self, path: str, names: Names) -> Owner:
         """Whose a file is; asked once, as long as the names stay the same."""
         if self._owned is not names:
             self._owned = names

@@ -9,9 +9,11 @@ from typing import Final
 from labctl.trace.flows.stream import Buffer
 from labctl.trace.limits import MAX_KEPT_BYTES, MAX_RECORD_BYTES, RESYNC_BYTES
 
-_MARK: Final = struct.Struct(">I").unpack_from
+MARK: Final = struct.Struct(">I")
+_MARK: Final = MARK.unpack_from
 _HEAD: Final = struct.Struct(">IIII").unpack_from  # the mark, XID, message type, and RPC version or reply status
-_LAST: Final = 1 << 31
+LAST: Final = 1 << 31
+"""In a mark: this is the record's last fragment."""
 _SMALLEST: Final = 24  # a reply without a result
 
 
@@ -40,8 +42,8 @@ class Record:
 def plausible(buffer: Buffer, at: int) -> bool | None:
     """Whether a record can begin there with its mark: True for a call, False for a reply, None for neither."""
     mark, _, kind, third = _HEAD(buffer, at)
-    length = mark & ~_LAST
-    if not mark & _LAST or not _SMALLEST <= length <= MAX_RECORD_BYTES:
+    length = mark & ~LAST
+    if not mark & LAST or not _SMALLEST <= length <= MAX_RECORD_BYTES:
         return None
     if kind == 0 and third == 2:
         return True
@@ -64,12 +66,54 @@ class RecordFramer:
         self._parts: bytearray | None = None
         self._need = 0  # bytes of the fragment that are still to come
         self._final = True
-        self._size = self._frame = self._time = self._missing = 0
+        self.frame = self.time = 0  # of the first byte
+        self._size = self._missing = 0
 
     @property
     def busy(self) -> bool:
         """Whether a record has begun that is not whole."""
         return self._need > 0 or self._parts is not None
+
+    # --- its place in the stream, for those that work by the column -----------------------------------------------------------------
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is at a record's beginning, or in one of a single fragment of which nothing is missing."""
+        whole = self._parts is None or (
+            self._final and not self._missing and len(self._parts) == self._size - self._need
+        )
+        return self.synchronised and whole
+
+    @property
+    def seen(self) -> int:
+        """Bytes of the record that has begun, with its mark."""
+        return len(self._mark) if self._parts is None else 4 + len(self._parts)
+
+    def first(self, count: int) -> bytes:
+        """The first bytes of that, as far as they were seen."""
+        if self._parts is None:
+            return bytes(self._mark)
+        return (MARK.pack(LAST | self._size) + self._parts[:count])[:count]
+
+    def resume(self, seen: bytes, frame: int, time: int) -> None:
+        """Go on in a record.
+
+        Args:
+            seen: what was seen of it, with its mark; b"" where none has begun.
+            frame: of its first byte.
+            time: of its first byte.
+        """
+        self._mark.clear()
+        self._parts, self._need = None, 0
+        self.frame, self.time = frame, time
+        if len(seen) < 4:
+            self._mark += seen
+        else:
+            self._size = MARK.unpack_from(seen)[0] & ~LAST
+            self._parts = bytearray(seen[4:])
+            self._need, self._final = self._size - len(self._parts), True
+
+    # --- from the stream ------------------------------------------------------------------------------------------------------------
 
     def data(self, buffer: Buffer, start: int, end: int, frame: int, time: int) -> None:
         """Take the next bytes."""
@@ -81,8 +125,8 @@ class RecordFramer:
                 continue
             if not self._mark and end - start >= 4:
                 (mark,) = _MARK(buffer, start)
-                size = mark & ~_LAST
-                if mark & _LAST and size <= end - start - 4 and self._parts is None:
+                size = mark & ~LAST
+                if mark & LAST and size <= end - start - 4 and self._parts is None:
                     self._handler(Record(buffer, start + 4, start + 4 + size, frame, time))
                     start += 4 + size
                     continue
@@ -113,14 +157,14 @@ class RecordFramer:
     def _begin(self, buffer: Buffer, start: int, end: int, frame: int, time: int) -> int:
         """A fragment begins that is not whole here."""
         if not self._mark and self._parts is None:
-            self._frame, self._time = frame, time
+            self.frame, self.time = frame, time
         take = min(4 - len(self._mark), end - start)
         self._mark += buffer[start : start + take]
         if len(self._mark) < 4:
             return end
         (mark,) = _MARK(self._mark, 0)
         self._mark.clear()
-        self._need, self._final = mark & ~_LAST, bool(mark & _LAST)
+        self._need, self._final = mark & ~LAST, bool(mark & LAST)
         if self._parts is None:
             self._parts, self._size = bytearray(), 0
         self._size += self._need
@@ -144,7 +188,7 @@ class RecordFramer:
 
     def _end(self, frame: int, time: int) -> None:
         data = bytes(self._parts or b"")
-        record = Record(data, 0, len(data), self._frame, self._time)
+        record = Record(data, 0, len(data), self.frame, self.time)
         record.last, record.last_time, record.size, record.missing = frame, time, self._size, self._missing
         self._parts, self._missing = None, 0
         self._handler(record)
