@@ -1,0 +1,1 @@
+"""The distributed firewall. Policies, decisions and their arrangement in maps are pure."""
