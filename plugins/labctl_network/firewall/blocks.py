@@ -18,7 +18,7 @@ from itertools import combinations, product
 from labctl_network.firewall.policy import ALL_ADDRESSES, ALL_PORTS, PROTOCOLS, Rule, Span
 
 LOOK_BACK = 32
-"""Blocks that are searched for a rule's place, from the last; rules that all meet one another would else take the square of their number."""
+"""Blocks that are searched for a rule's place, from the last: rules that all meet one another would else take time by their square."""
 
 MOST_BOXES = 4096
 """A rule with more boxes stands by itself, as three sets and not as their product: 64 x 64 addresses are a kernel map of some 0.5 MB."""

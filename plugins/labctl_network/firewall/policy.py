@@ -1,4 +1,4 @@
-"""What the firewall enforces: rules in their order, and the ports that they hold for. Values that survive JSON, so that a unit can carry them.
+"""What the firewall enforces: rules in their order, and the ports that they hold for. Values that survive JSON, for a unit to carry them.
 
 A rule's sources, destinations and services are unions of spans, or None for any. Addresses are numbers here (IPv4, big-endian), which
 makes a /16 one span and not 65,536 members.
