@@ -1,4 +1,4 @@
-"""ONC RPC, NFSv3, MOUNT and the port mapper: scapy's own layers, put together.
+"""ONC RPC, NFSv3, MOUNT and the port mapper: scapy's own layers, put together; and NFSv4's COMPOUND, which is ours.
 
 A reply does not say which procedure it is of; scapy takes it for raw bytes. `dissect` takes the call beside it.
 """
@@ -12,6 +12,7 @@ from scapy.contrib import mount, nfs, portmap
 from scapy.contrib.oncrpc import RPC, RM_Header, RPC_Call, RPC_Reply
 from scapy.packet import Packet, Raw
 
+from labctl.trace.layers import nfs4
 from labctl.trace.protocols.rpc.nfs3 import PROCEDURES
 
 __all__ = ["RPC", "RM_Header", "RPC_Call", "RPC_Reply", "dissect"]
@@ -52,6 +53,8 @@ def _reply_class(call: bytes) -> type[Packet] | None:
     if len(call) < 24:  # up to the procedure
         return None
     program, version, procedure = (int.from_bytes(call[at : at + 4], "big") for at in (12, 16, 20))
+    if (program, version, procedure) == (nfs4.PROGRAM, nfs4.VERSION, nfs4.COMPOUND):
+        return nfs4.COMPOUND4res
     names: dict[tuple[int, int], tuple[ModuleType, Any]] = {
         (100003, 3): (nfs, dict(enumerate(PROCEDURES))),
         (100005, 3): (mount, _MOUNT),

@@ -117,4 +117,11 @@ def _parts(layer: Any) -> Iterator[Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if hasattr(value, "fields_desc"):  # a part: an operation of a COMPOUND, an attribute
+        return {
+            "name": value.name,
+            "fields": {key: _plain(each) for key, each in value.fields.items() if each is not None},
+        }
     return value if isinstance(value, int | str | bool | None) else str(value)

@@ -1,4 +1,4 @@
-"""docs/howto/craft-packets.md: its blocks of Python do what the page says, against a target on loopback."""
+"""docs/howto/craft-packets.md: its blocks of Python do what the page says, against servers on loopback."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import pytest
 PAGE = Path(__file__).parents[3] / "docs/howto/craft-packets.md"
 
 
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
 def test_the_page_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    crafted, broken = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    crafted, broken, _ = BLOCKS
     exec(crafted, {})
     shown = capsys.readouterr().out
     assert "READ(10)" in shown
@@ -30,3 +33,20 @@ def test_the_page_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "Login Response" in shown
     assert "Command not supported" in shown
+
+
+def test_nfs4_is_asked_an_operation_at_a_time(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "labemu_nfs", "--listen", "127.0.0.1", "--port", "0", "--no-portmap"]
+    argv += ["--export", f"/gold=file://{tmp_path}"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            (port,) = re.findall(r"port (\d+)", server.stderr.readline())
+            exec(BLOCKS[2].replace("2049", port), {})
+        finally:
+            server.terminate()
+    right, short, long = capsys.readouterr().out.split("###[ RPC ]###")[1:]
+    assert "objtype   = NF4DIR" in right
+    assert "status    = NFS4_OK" in right
+    assert "status    = NFS4ERR_BADXDR" in short
+    assert "status    = NFS4ERR_BADXDR" in long

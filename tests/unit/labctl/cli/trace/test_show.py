@@ -10,9 +10,12 @@ from typer.testing import CliRunner
 
 from labctl.cli.trace.show import app
 from labctl.errors import UsageError
+from labctl.trace.reader import Trace
 
 CAPTURES = Path(__file__).parents[4] / "captures"
-ISCSI, NFS3 = (str(CAPTURES / f"{name}.pcapng.zst") for name in ("linux-iscsi-digests", "linux-nfs3"))
+ISCSI, NFS3, NFS41 = (
+    str(CAPTURES / f"{name}.pcapng.zst") for name in ("linux-iscsi-digests", "linux-nfs3", "linux-nfs4.1")
+)
 
 
 def run(*words: str) -> str:
@@ -45,6 +48,25 @@ def test_an_rpc_call_is_shown_down_to_its_procedure() -> None:
     assert [message["kind"] for message in told["messages"]] == ["CALL", "REPLY"]
     assert told["messages"][0]["layers"][-1]["name"] == "WRITE Call"
     assert told["messages"][0]["layers"][-1]["fields"]["offset"] == 65536
+
+
+def test_a_compound_is_shown_operation_by_operation() -> None:
+    (first, *_) = [command.id for command in Trace(NFS41) if command.operation == "OPEN"]
+    said = run(NFS41, "--id", str(first))
+    for part in (
+        "###[ OPEN4args ]###",
+        "claim     = CLAIM_NULL",
+        "file      = b'small'",
+        "###[ OPEN4res ]###",
+        "###[ fileid ]###",
+    ):
+        assert part in said
+    told = json.loads(run(NFS41, "--id", str(first), "--json"))
+    call, reply = (message["layers"][-1] for message in told["messages"])
+    assert [each["name"] for each in call["fields"]["argarray"]][:2] == ["SEQUENCE4args", "PUTFH4args"]
+    result = next(each["fields"] for each in reply["fields"]["resarray"] if each["name"] == "OPEN4res")
+    assert (result["status"], result["cinfo_atomic"], len(result["stateid_other"])) == (0, 1, 24)
+    assert "file" not in result
 
 
 def test_a_number_that_there_is_none_of() -> None:
