@@ -21,13 +21,17 @@ EPILOG = """Examples:
   labctl trace plot day.pcapng -o day.html
 
   labctl trace plot day.pcapng --vm web1 --op READ -o reads.svg
+
+  labctl trace plot day.pcapng --slower 20ms -o slow.png        needs Pillow: pip install pillow
 """
 
 
 @app.command(epilog=EPILOG)
 def plot(
     file: File,
-    output: Annotated[Path, typer.Option("--output", "-o", help="An .html page or an .svg drawing.", dir_okay=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="An .html page, or an .svg or .png drawing.", dir_okay=False)
+    ],
     host: choosing.Host = None,
     vm: choosing.Vm = None,
     datastore: choosing.Datastore = None,
@@ -37,8 +41,10 @@ def plot(
     everything: choosing.Everything = False,
 ) -> None:
     """Draw a capture: latency over time, and where on each disk and file its commands went."""
-    if output.suffix not in (".html", ".svg"):
-        raise UsageError(f"{output}: what kind of picture?", hint="name it something.html or something.svg")
+    if output.suffix not in (".html", ".svg", ".png"):
+        raise UsageError(
+            f"{output}: what kind of picture?", hint="name it something.html, something.svg or something.png"
+        )
     meant = choosing.chosen(host, vm, datastore, op, slower, failed=failed, everything=everything).test()
     trace, drawn = Trace(file), Plot()
     for command in trace:
@@ -46,9 +52,14 @@ def plot(
             drawn.add(command)
     if not drawn.count:
         raise UsageError(f"{file} has no such commands", hint="`labctl trace summary` shows what it has")
-    content = drawn.svg() if output.suffix == ".svg" else drawn.html(file)
     try:
-        output.write_text(content)
+        output.write_bytes(_content(drawn, output.suffix, file))
     except OSError as error:
         raise LabError(f"cannot write {output}: {error.strerror}", hint="name another file") from error
     note(f"{output}: {drawn.count} commands")
+
+
+def _content(drawn: Plot, suffix: str, title: str) -> bytes:
+    if suffix == ".png":
+        return drawn.png()
+    return (drawn.svg() if suffix == ".svg" else drawn.html(title)).encode()

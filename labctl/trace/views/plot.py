@@ -1,4 +1,4 @@
-"""Pictures of a capture: latency over time, and where on each disk or file the commands went. Self-contained SVG and HTML.
+"""Pictures of a capture: latency over time, and where on each disk or file the commands went. Self-contained SVG, PNG and HTML.
 
 Commands are counted in cells as they come, and cells are joined by twos when there get to be too many: any capture takes the same memory.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from typing import Final
 
 from labctl.trace.command import Command
 from labctl.trace.reports import words
+from labctl.trace.views.drawing import Drawing, Rect, Text
 
 COLUMNS: Final = 400
 """Cells of time at most."""
@@ -28,7 +30,7 @@ PER_OCTAVE: Final = 4
 FAMILIES: Final = {"read": "#1f77b4", "write": "#d98200", "other": "#777777", "failed": "#d62728"}
 """What is told apart, by its colour."""
 
-_WIDTH, _HEIGHT, _LEFT, _TOP = 860, 300, 80, 30
+_WIDTH, _HEIGHT, _LEFT, _TOP, _HEAD, _BETWEEN = 860, 300, 80, 30, 40, 80  # pixels
 _UNIT: Final = 65_536
 
 
@@ -113,18 +115,15 @@ class Plot:
 
     def svg(self) -> str:
         """One drawing of everything."""
-        charts = list(self._charts())
-        height = 40 + len(charts) * (_HEIGHT + 80)
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH + 120}" height="{height}" font-family="sans-serif" font-size="12">',
-            f'<rect width="{_WIDTH + 120}" height="{height}" fill="white"/>',
-        ]
-        for number, (kind, colour) in enumerate(FAMILIES.items()):
-            parts.append(f'<rect x="{_LEFT + 110 * number}" y="12" width="12" height="12" fill="{colour}"/>')
-            parts.append(f'<text x="{_LEFT + 110 * number + 18}" y="22">{kind}</text>')
-        for number, chart in enumerate(charts):
-            parts.append(f'<g transform="translate(0,{40 + number * (_HEIGHT + 80)})">{chart}</g>')
-        return "\n".join([*parts, "</svg>", ""])
+        return self.drawing().svg()
+
+    def png(self) -> bytes:
+        """The same as PNG.
+
+        Raises:
+            MissingToolError: the package that draws it is not installed.
+        """
+        return self.drawing().png()
 
     def html(self, title: str) -> str:
         """A page that needs nothing else."""
@@ -133,36 +132,52 @@ class Plot:
             f'<body style="font-family: sans-serif"><h1>{escape(title)}</h1><p>{self.count} commands</p>\n{self.svg()}</body></html>\n'
         )
 
-    def _charts(self) -> Iterator[str]:
+    def drawing(self) -> Drawing:
+        """The families' colours, and below them a chart for each grid."""
+        shapes: list[Rect | Text] = []
+        for number, (kind, colour) in enumerate(FAMILIES.items()):
+            x = _LEFT + 110 * number
+            shapes += [Rect(x=x, y=12, width=12, height=12, fill=colour), Text(x=x + 18, y=22, text=kind)]
+        top = _HEAD
+        for title, grid, low, label in self._charts():
+            shapes += _chart(top, title, grid, low, label)
+            top += _HEIGHT + _BETWEEN
+        return Drawing(width=_WIDTH + _LEFT + 40, height=top, shapes=shapes)
+
+    def _charts(self) -> Iterator[tuple[str, Grid, int, Callable[[int], str]]]:
+        """Title, grid, lowest row, and what a row is called."""
         grid = self.latency
         if grid.cells:
             low = min(y for _, y, _ in grid.cells)
-            yield _chart("Latency", grid, low, grid.rows, lambda row: words.duration(int(2 ** (row / PER_OCTAVE))))
+            yield "Latency", grid, low, lambda row: words.duration(int(2 ** (row / PER_OCTAVE)))
         for name, place in self.places.items():
-            unit = place.row * _UNIT
-            yield _chart(f"Offset on {name}", place, 0, place.rows, lambda row, unit=unit: words.size(row * unit))  # type: ignore[misc]
+            yield f"Offset on {name}", place, 0, partial(_offset, place.row * _UNIT)
 
 
-def _chart(title: str, grid: Grid, low: int, high: int, label: Callable[[int], str]) -> str:
+def _offset(unit: int, row: int) -> str:
+    return words.size(row * unit)
+
+
+def _chart(top: int, title: str, grid: Grid, low: int, label: Callable[[int], str]) -> Iterator[Rect | Text]:
     """One grid with its axes; the more commands a cell has, the stronger its colour."""
-    columns, rows = max(grid.columns, 1), max(high - low, 1)
+    columns, rows = max(grid.columns, 1), max(grid.rows - low, 1)
     width, height = _WIDTH / columns, _HEIGHT / rows
-    most = max(grid.cells.values())
-    parts = [
-        f'<text x="{_LEFT}" y="18" font-weight="bold">{escape(title)}</text>',
-        f'<rect x="{_LEFT}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}" fill="none" stroke="#aaa"/>',
-    ]
+    ground = top + _TOP + _HEIGHT
+    yield Text(x=_LEFT, y=top + 18, text=title, bold=True)
+    yield Rect(x=_LEFT, y=top + _TOP, width=_WIDTH, height=_HEIGHT)
     for part in range(5):
         row = low + rows * part // 4
-        y = _TOP + _HEIGHT - (row - low) * height
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(label(row))}</text>')
-        x = _LEFT + _WIDTH * part / 4
+        yield Text(x=_LEFT - 6, y=ground - (row - low) * height + 4, text=label(row), anchor="end")
         time = words.duration(grid.column * columns * part // 4) if part else "0"
-        parts.append(f'<text x="{x:.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">{time}</text>')
+        yield Text(x=_LEFT + _WIDTH * part / 4, y=ground + 18, text=time, anchor="middle")
+    most = max(grid.cells.values())
     for (x, y, kind), count in sorted(grid.cells.items()):
-        strength = 0.25 + 0.75 * math.log2(1 + count) / math.log2(1 + most)
-        parts.append(
-            f'<rect x="{_LEFT + x * width:.1f}" y="{_TOP + _HEIGHT - (y - low + 1) * height:.1f}" width="{max(width, 1.5):.1f}" '
-            f'height="{max(height, 1.5):.1f}" fill="{FAMILIES[kind]}" fill-opacity="{strength:.2f}"><title>{count} {kind}</title></rect>'
+        yield Rect(
+            x=_LEFT + x * width,
+            y=ground - (y - low + 1) * height,
+            width=max(width, 1.5),
+            height=max(height, 1.5),
+            fill=FAMILIES[kind],
+            opacity=0.25 + 0.75 * math.log2(1 + count) / math.log2(1 + most),
+            title=f"{count} {kind}",
         )
-    return "".join(parts)

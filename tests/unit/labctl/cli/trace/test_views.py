@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from labctl.cli.trace.diff import app as diff_app
@@ -68,6 +69,10 @@ def test_a_plot_is_a_page_or_a_drawing(tmp_path: Path) -> None:
     assert "Offset on /gold/dir/large" in (tmp_path / "a.html").read_text()
     run(plot_app, NFS42, "--op", "READ", "-o", str(tmp_path / "a.svg"))
     assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
+    run(plot_app, NFS42, "-o", str(tmp_path / "a.png"))
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "PNG"
+        assert len(image.getcolors(maxcolors=1 << 20) or ()) > 10
     with pytest.raises(UsageError, match="what kind of picture"):
         run(plot_app, NFS42, "-o", str(tmp_path / "a.gif"))
     with pytest.raises(UsageError, match="has no such commands"):
