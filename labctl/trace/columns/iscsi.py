@@ -212,6 +212,7 @@ class IscsiLane:
         used = np.cumsum(answering.ends[numbered])
         self._stat_sn = base = self._connection.stat_sn
         if len(status):
+            need(base >= 0 or bool(answering.ends[numbered][0]))
             base = base if base >= 0 else int(status[0])
             need(status == base + used - answering.ends[numbered])
             self._stat_sn = base + int(used[-1])

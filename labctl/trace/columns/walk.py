@@ -139,7 +139,7 @@ def joined(direction: Direction, begin: int, count: int, known: bytes = b"") -> 
         count: how many at most.
         known: the bytes before the direction's first, where `begin` is below zero.
     """
-    parts = [known[:count]]
+    parts = [known[: min(count, -begin)] if begin < 0 else b""]
     count -= len(parts[0])
     begin = max(begin, 0)
     number = int(np.searchsorted(direction.stop, begin, side="right"))

@@ -203,8 +203,8 @@ class RpcConnection(Scope):
         call.parts[0].retransmissions += self._repeated[1]
         self._repeated[1] = 0
         if status:
-            word = REJECTED[reader.uint()] if reader.left >= 4 else "MSG_DENIED"
-            call.parts[0].status = word
+            reason = reader.uint() if reader.left >= 4 else len(REJECTED)
+            call.parts[0].status = REJECTED[reason] if reason < len(REJECTED) else "MSG_DENIED"
         else:
             reader.uint()
             reader.skip_opaque()  # the verifier

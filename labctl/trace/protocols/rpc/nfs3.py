@@ -24,6 +24,7 @@ STATUS: Final = {
 STABLE: Final = ("UNSTABLE", "DATA_SYNC", "FILE_SYNC")
 _NAMED: Final = frozenset(("LOOKUP", "CREATE", "MKDIR", "SYMLINK", "MKNOD", "REMOVE", "RMDIR"))
 _MAKING: Final = frozenset(("CREATE", "MKDIR", "SYMLINK", "MKNOD"))
+_FINDING: Final = _MAKING | {"LOOKUP", "RENAME"}
 _FATTR: Final = 84  # RFC 1813 2.5
 _WCC: Final = 24
 
@@ -96,6 +97,8 @@ class Nfs3:
             exchange.length = reader.uint()
             committed = reader.uint()
             exchange.details["committed"] = STABLE[committed] if committed < 3 else committed
+        elif name in _FINDING and not call.state:
+            return  # its arguments were cut short, so nothing is known of what it was about
         elif name == "LOOKUP":
             self._found(connection, call, reader.opaque())
         elif name in _MAKING:

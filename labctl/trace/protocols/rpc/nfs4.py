@@ -70,7 +70,8 @@ class Nfs4:
                 break
             handle = values.pop("handle", None)
             if handle is not None:
-                connection.paths.name(handle, call.state[number])
+                if number < len(call.state):  # else its arguments were cut short
+                    connection.paths.name(handle, call.state[number])
                 exchange.unit = connection.paths.at(handle)
             _apply(exchange, values)
             if exchange.operation == "RENAME" and not status and len(call.state) > number:

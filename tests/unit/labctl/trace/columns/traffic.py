@@ -242,7 +242,7 @@ def packets(chance: random.Random, sources: list[Disk | Share], commands: int, l
         chance: decides.
         sources: who speaks on each connection.
         commands: on each.
-        lost: how many of the segments are missing, come twice, or are cut short, from 0 to 1.
+        lost: how many of the segments are missing, come twice, are cut short or spoiled, from 0 to 1.
     """
     runs = []
     for number, source in enumerate(sources):
@@ -273,13 +273,26 @@ def _together(chance: random.Random, said: Iterator[Said]) -> Iterator[Said]:
     yield side, data
 
 
+def _shortened(chance: random.Random, data: bytes) -> bytes:
+    return data[: chance.randrange(54, 200)]
+
+
+def _spoiled(chance: random.Random, data: bytes) -> bytes:
+    """Another byte somewhere in the payload, mostly in the first header."""
+    if len(data) <= 54:
+        return data
+    place = min(54 + chance.choice((chance.randrange(48), chance.randrange(len(data)))), len(data) - 1)
+    return data[:place] + bytes((chance.randrange(256),)) + data[place + 1 :]
+
+
 def _numbered(chance: random.Random, found: list[Packet], lost: float) -> Iterator[Packet]:
     number = 0
     for each in found:
         data, copies = each.data, 1
         if chance.random() < lost:
             copies = chance.choice((0, 2, 1))
-            data = data[: chance.randrange(54, 200)] if copies == 1 else data
+            if copies == 1:
+                data = chance.choice((_shortened, _spoiled))(chance, data)
         for _ in range(copies):
             number += 1
             yield Packet(frame=number, time=START + number * STEP, link=0, data=data, length=each.length)
