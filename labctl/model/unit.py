@@ -98,8 +98,13 @@ class Observation:
         health: see Health.
         detail: a few words for people, or "".
         properties: typed facts for the inventory (e.g. `{"address": "10.10.0.11", "tools": "running"}`).
+        became: the unit's spec as its agents have changed it of their own accord (a VM that moved to another host), or None. The
+            runtime records it, so that an `up` takes it as given.
+        chosen: the choices, by pool and key, that go with `became`.
     """
 
     health: Health
     detail: str = ""
     properties: Mapping[str, Json] = field(default_factory=dict)
+    became: JsonObject | None = None
+    chosen: Mapping[tuple[str, str], str] = field(default_factory=dict)

@@ -283,6 +283,9 @@ class UnitHandler:
         """Look at them, cheaply: an `up` that has nothing to do looks at all of them."""
         raise NotImplementedError
 
+    async def settled(self, services: Services, old: RecordedUnit, new: Unit) -> None:
+        """What an observation said that a unit became (Observation.became) is recorded now; called after, perhaps more than once."""
+
 
 class UnitErrors(Exception):  # noqa: N818 - it carries several errors
     """The units of a batch that failed, each with its error."""

@@ -199,7 +199,7 @@ class Journal:
         )
 
     def reown(self, units: Iterable[Unit]) -> None:
-        """Record new needs or owners of units that stay as they are."""
+        """Record new needs or owners of units that stay as they are, or what units became without a step of ours."""
         self._put(
             RecordedUnit(unit=unit, state=self._units[unit.id].state, facts=self._units[unit.id].facts)
             for unit in units

@@ -13,6 +13,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Lab:
         self.journal = journal
         self.events = events
         self.topology: Topology | None = None
+        self._units: Sequence[Unit] = ()
         self.descriptions: Mapping[Address, Description] = {}
         self.observations: dict[str, Observation] = {}
         self.view = LabView(journal)
@@ -138,8 +140,9 @@ class Lab:
         Raises:
             LabError: the topology cannot be compiled.
         """
+        seen = await self.observe()  # first: it may find that something chosen has changed
         compiled = compile_topology(topology, self.info, self.journal.choices, self.plugins)
-        return self._plan(compiled.units, await self.observe(), restart=restart)
+        return self._plan(compiled.units, seen, restart=restart)
 
     async def up(self, topology: Topology, *, restart: bool = False, watcher: Watcher | None = None) -> Report:
         """Bring the lab to what a topology says.
@@ -160,7 +163,8 @@ class Lab:
             self._know(topology, compiled)
             report = Report()
             for _ in range(ROUNDS):
-                plan = self._plan(compiled.units, await self.observe(), restart=restart)
+                seen = await self.observe()
+                plan = self._plan(self._units, seen, restart=restart)
                 outcome = await self._run(plan, watcher)
                 report.add(plan, outcome)
                 if plan.nothing_to_do or outcome.failed or not plan.unreachable:
@@ -203,6 +207,7 @@ class Lab:
                 by_type.setdefault(record.unit.type, []).append(record)
         found = await asyncio.gather(*(self._observe(unit_type, records) for unit_type, records in by_type.items()))
         self.observations = {unit_id: seen for observations in found for unit_id, seen in observations.items()}
+        await self._settle()
         self._show()
         return self.observations
 
@@ -314,15 +319,48 @@ class Lab:
         for unit_type in {record.unit.type for record in records}:
             own = [record for record in records if record.unit.type == unit_type]
             self.observations |= await self._observe(unit_type, own)
+        await self._settle()
         for address in {record.unit.resource for record in records}:
             self._show_one(address)
+
+    async def _settle(self) -> None:
+        """Record what units became by their agents' own doing, and the choices that go with it; then look at them again.
+
+        The choices come first: a crash in between leaves units that are found as changed once more.
+        """
+        became = {
+            unit_id: (self.journal.units[unit_id], seen)
+            for unit_id, seen in self.observations.items()
+            if seen.became is not None and unit_id in self.journal.units
+        }
+        recorded = self.journal.topology
+        if not became or recorded is None:
+            return
+        chosen = {key: value for _, seen in became.values() for key, value in seen.chosen.items()}
+        self.journal.set_topology(recorded, {**self.journal.choices, **chosen})
+        if self.topology is not None:
+            with contextlib.suppress(LabError):  # it no longer fits the topology: the next `up` says so
+                self._know(
+                    self.topology, compile_topology(self.topology, self.info, self.journal.choices, self.plugins)
+                )
+        wanted = {unit.id: unit for unit in self._units}
+        for unit_id, (old, seen) in became.items():
+            unit = replace(old.unit, spec=seen.became or {})
+            if unit_id in wanted and wanted[unit_id].spec == unit.spec:
+                unit = wanted[unit_id]  # with what it needs now
+            self.journal.reown([unit])
+            handler = self._handlers.handler(unit.type)
+            await handler.settled(self.services, old, unit)
+            self.observations |= await self._observe(unit.type, [self.journal.units[unit_id]])
 
     def _know(self, topology: Topology, compiled: Compiled) -> None:
         self.topology = topology
         self.descriptions = compiled.descriptions
+        self._units = compiled.units
 
     def _forget(self) -> None:
         self.topology = None
+        self._units = ()
         self.descriptions = {}
         self.observations = {}
 

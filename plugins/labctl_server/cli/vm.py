@@ -13,6 +13,7 @@ from labctl.daemon.client import DaemonClient
 from labctl.errors import NotRunningError, UsageError
 from labctl.model.quantity import format_bytes
 from labctl.model.suggest import did_you_mean
+from labctl_server.cli.migrate import migrate
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -68,6 +69,18 @@ def stop(
 def reset(names: Names, lab: options.Lab = None, home: options.Home = None, json: options.Json = False) -> None:
     """Press VMs' reset buttons: the guests boot again without having shut down."""
     _act(lab_client(lab, home), names, "reset", {}, "reset", json)
+
+
+app.command(
+    epilog="""Examples:
+
+  labctl vm migrate web1 --to esx2             moves it while it runs
+
+  labctl vm migrate web1 --to esx2 --check     only says whether that could be done
+
+  labctl vm migrate web1 --cancel              it stays where it was
+"""
+)(migrate)
 
 
 def _act(client: DaemonClient, names: list[str], action: str, arguments: dict[str, Any], done: str, json: bool) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from labctl.agent.client import AgentUnreachableError
+from labctl.errors import ConflictError, LabError
 from labctl.linux import processes
 from labctl.model.json import Json, JsonObject
 from labctl.model.unit import Change, Health, Observation, RecordedUnit, Unit
@@ -16,6 +18,7 @@ from labctl.plugin.api import Removal, Services, UnitHandler
 from labctl.plugin.batch import for_each
 from labctl_server.hostd import process
 from labctl_server.image.store import ImageStore
+from labctl_server.kinds.placement import POOL
 
 PUT_DEADLINE = 120.0
 """Seconds for a host to do as told: a changed VM is shut down (20 s), and QEMU logs in to its targets (30 s)."""
@@ -74,6 +77,13 @@ class VmHandler(UnitHandler):
         answers = await asyncio.gather(*(_observe_host(services, host, group) for host, group in by_host.items()))
         return {unit_id: observation for answer in answers for unit_id, observation in answer.items()}
 
+    async def settled(self, services: Services, old: RecordedUnit, new: Unit) -> None:
+        """The host that the VM left need no longer remember where it went."""
+        with contextlib.suppress(
+            LabError
+        ):  # a host that is cut off is asked again before the VM is put there (see _put)
+            await services.agent(_host(old.unit)).call("DELETE", f"/v1/vms/{_name(new)}", timeout=DELETE_DEADLINE)
+
     async def _put(self, services: Services, unit: Unit) -> None:
         spec = cast("dict[str, Any]", unit.spec)
         name = _name(unit)
@@ -81,7 +91,12 @@ class VmHandler(UnitHandler):
         machine = {**spec["machine"], "boot": await self._boot(services, spec["image"])}
         body = {"machine": machine, "power": spec["power"], "restart": True}
         agent = services.agent(_host(unit))
-        state = await agent.call("PUT", f"/v1/vms/{name}", body, timeout=PUT_DEADLINE)
+        try:
+            state = await agent.call("PUT", f"/v1/vms/{name}", body, timeout=PUT_DEADLINE)
+        except ConflictError:
+            if not await _forgets(services, unit):
+                raise
+            state = await agent.call("PUT", f"/v1/vms/{name}", body, timeout=PUT_DEADLINE)
         if spec["power"] == "on" and machine["tools"]:
             await _wait_for_tools(services, unit, cast("dict[str, Any]", state))
 
@@ -93,6 +108,20 @@ class VmHandler(UnitHandler):
             "initrd": None if found.initrd is None else str(found.initrd),
             "cmdline": found.cmdline,
         }
+
+
+async def _forgets(services: Services, unit: Unit) -> bool:
+    """Have a host forget that the VM went to another, unless the other still has it; whether it did."""
+    agent = services.agent(_host(unit))
+    states = cast("dict[str, dict[str, Any]]", await agent.call("GET", "/v1/vms"))
+    moved = states.get(_name(unit), {}).get("moved")
+    if moved is None:
+        return False
+    there = await services.agent(moved["host"]).call("GET", "/v1/vms")
+    if _name(unit) in cast("dict[str, Any]", there):
+        return False
+    await agent.call("DELETE", f"/v1/vms/{_name(unit)}", timeout=DELETE_DEADLINE)
+    return True
 
 
 async def _wait_for_tools(services: Services, unit: Unit, state: Mapping[str, Any]) -> None:
@@ -117,7 +146,10 @@ async def _remove(services: Services, unit: Unit) -> None:
     host, name = _host(unit), _name(unit)
     services.progress(unit.id, "powering off")
     try:
-        await services.agent(host).call("DELETE", f"/v1/vms/{name}", timeout=DELETE_DEADLINE)
+        states = cast("dict[str, dict[str, Any]]", await services.agent(host).call("GET", "/v1/vms"))
+        moved = states.get(name, {}).get("moved")
+        for place in (moved["host"], host) if moved else (host,):  # where it runs, then where it is remembered
+            await services.agent(place).call("DELETE", f"/v1/vms/{name}", timeout=DELETE_DEADLINE)
     except AgentUnreachableError:
         token = process.token_of(services.lab.name, host, name)
         running = await asyncio.to_thread(process.find, token, services.namespace(host))
@@ -138,6 +170,14 @@ async def _observe_host(services: Services, host: str, units: Sequence[Unit]) ->
 def _observation(unit: Unit, state: Mapping[str, Any] | None) -> Observation:
     if state is None:
         return Observation(health=Health.MISSING, detail=f"host {_host(unit)} does not know it")
+    moved = state.get("moved")
+    if moved is not None:
+        return Observation(
+            health=Health.OK,
+            detail=f"migrated to {moved['host']}",
+            became={**unit.spec, "host": moved["host"], "machine": moved["machine"]},
+            chosen={(POOL, _name(unit)): moved["host"]},
+        )
     properties: dict[str, Json] = {
         "host": _host(unit),
         "power": {"running": "on"}.get(state["state"], state["state"]),
@@ -147,6 +187,7 @@ def _observation(unit: Unit, state: Mapping[str, Any] | None) -> Observation:
         "restart_pending": state["pending"],
         "console": state["console"],
         "console_log": state["console_log"],
+        "migrating_to": state.get("migrating_to"),
     }
     running = state["state"] == "running"
     wanted = unit.spec["power"] == "on"

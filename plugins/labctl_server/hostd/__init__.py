@@ -11,4 +11,8 @@ A VM's power state, as a table:
 | off | no process; it was never started, was shut down, or was powered off | running (start) |
 | running | a process | off (the guest shut down, or stop), crashed (the process ended by itself) |
 | crashed | no process, and nobody asked for that | running (start), off (stop) |
+| incoming | a process that waits for a migration's memory, paused | running (its source says so), gone (it does not come) |
+
+A migration (labctl_server.hostd.migration) hands a VM over in one step: the destination's process never runs before its source has
+written down that it may, and the source's never again after that unless the destination says that it has not begun.
 """

@@ -10,6 +10,20 @@ POST   /v1/vms/{name}/stop       {force, timeout}: the guest shuts down, or the 
 POST   /v1/vms/{name}/reset      press the reset button
 POST   /v1/vms/{name}/exec       {argv, stdin, timeout}: run a command in the guest
 POST   /v1/vms/{name}/wait       {timeout}: wait for the guest tools
+
+Migrations (labctl_server.hostd.migration), as labd asks for them:
+
+POST   /v1/reach                 {machine}: what this host lacks to run the machine
+POST   /v1/vms/{name}/migration  an Order: begin to migrate; returns the task
+GET    /v1/vms/{name}/migration  the last migration away from here as a task
+DELETE /v1/vms/{name}/migration  cancel it
+
+and as one host asks another (labctl_server.hostd.arrivals):
+
+PUT    /v1/vms/{name}/arrivals/{id}         start a QEMU that waits for a VM's memory
+POST   /v1/vms/{name}/arrivals/{id}/ready   wait until all has come
+POST   /v1/vms/{name}/arrivals/{id}/resume  the VM runs here from now on; idempotent
+DELETE /v1/vms/{name}/arrivals/{id}         the migration failed; idempotent
 """
 
 from __future__ import annotations
@@ -19,23 +33,27 @@ import base64
 import fcntl
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from labctl.agent.application import Publisher
-from labctl.agent.wire import read_object
 from labctl.errors import ConflictError, NotRunningError, UsageError
 from labctl.linux.syscalls import disable_huge_pages
+from labctl_server.hostd.arrivals import Arrivals
+from labctl_server.hostd.body import read_model
 from labctl_server.hostd.driver import GuestDriver, QemuDriver
-from labctl_server.hostd.store import VmRecord, VmStore
+from labctl_server.hostd.host import Host
+from labctl_server.hostd.migration import Peer
+from labctl_server.hostd.reach import missing_for
+from labctl_server.hostd.store import Order, VmRecord, VmStore
 from labctl_server.hostd.taps import Taps
-from labctl_server.hostd.vm import Host, Vm
+from labctl_server.hostd.vm import Vm
 from labctl_server.machine import Machine, Power
 from labctl_server.qemu.kvm import probe_kvm
 
@@ -93,13 +111,16 @@ class ExecBody(_Body):
     timeout: float = Field(default=60.0, gt=0)
 
 
+class ReachBody(_Body):
+    """The body of reach."""
+
+    machine: Machine
+
+
 class WaitBody(_Body):
     """The body of wait."""
 
     timeout: float = Field(gt=0)
-
-
-B = TypeVar("B", bound=_Body)
 
 
 def _qemu(lab: str, host: str, cache: Path | None) -> QemuDriver:
@@ -120,6 +141,7 @@ class HostApplication:
         publish: where events go.
         driver: what runs guests; QEMU where None.
         taps: where NICs are plugged in; the namespace that this process is in where None.
+        peer: leads to another host's agent; over the management network where None.
     """
 
     def __init__(
@@ -129,6 +151,7 @@ class HostApplication:
         *,
         driver: GuestDriver | None = None,
         taps: Taps | None = None,
+        peer: Callable[[Order], Peer] | None = None,
     ) -> None:
         self._config = HostConfig.model_validate(config.config)
         self._directory = config.directory
@@ -139,8 +162,10 @@ class HostApplication:
             taps=taps or Taps(),
             driver=driver or _qemu(config.lab, config.node, self._config.cache),
             publish=publish,
+            peer=peer or _peers(config),
         )
         self._vms: dict[str, Vm] = {}
+        self._arrivals = Arrivals(self._host, self._vms)
         self._lock_file: int | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -157,14 +182,20 @@ class HostApplication:
             Route(f"{vm}/reset", self._reset, methods=["POST"]),
             Route(f"{vm}/exec", self._exec, methods=["POST"]),
             Route(f"{vm}/wait", self._wait, methods=["POST"]),
+            Route(f"{vm}/migration", self._migrate, methods=["POST"]),
+            Route(f"{vm}/migration", self._show_migration, methods=["GET"]),
+            Route(f"{vm}/migration", self._cancel_migration, methods=["DELETE"]),
+            Route("/v1/reach", self._reach, methods=["POST"]),
+            *self._arrivals.routes(),
         ]
 
     async def start(self) -> None:
         """Become the one hostd of this folder, and adopt what a killed predecessor left running."""
         self._lock_file = await _lock(self._directory / "hostd.lock")
         records = self._host.store.load()
-        self._vms = {name: Vm(self._host, record) for name, record in records.items()}
+        self._vms |= {name: Vm(self._host, record) for name, record in records.items()}
         await asyncio.gather(*(vm.adopt() for vm in self._vms.values()))
+        await self._arrivals.forget_all()
 
     async def stop(self) -> None:
         """Let go of the VMs; they run on."""
@@ -196,7 +227,7 @@ class HostApplication:
 
     async def _put(self, request: Request) -> Response:
         name = request.path_params["name"]
-        body = await _body(request, PutBody)
+        body = await read_model(request, PutBody)
         if body.machine.name != name:
             raise UsageError(f"the machine is named {body.machine.name}, the request {name}")
         vm = self._vms.get(name)
@@ -221,7 +252,7 @@ class HostApplication:
 
     async def _stop(self, request: Request) -> Response:
         vm = self._vm(request)
-        body = await _body(request, StopBody)
+        body = await read_model(request, StopBody)
         await vm.stop(force=body.force, timeout=body.timeout)
         return _state(vm)
 
@@ -232,7 +263,7 @@ class HostApplication:
 
     async def _exec(self, request: Request) -> Response:
         vm = self._vm(request)
-        body = await _body(request, ExecBody)
+        body = await read_model(request, ExecBody)
         try:
             stdin = base64.b64decode(body.stdin, validate=True)
         except ValueError as error:
@@ -241,9 +272,30 @@ class HostApplication:
 
     async def _wait(self, request: Request) -> Response:
         vm = self._vm(request)
-        body = await _body(request, WaitBody)
+        body = await read_model(request, WaitBody)
         await vm.wait_for_tools(body.timeout)
         return _state(vm)
+
+    async def _migrate(self, request: Request) -> Response:
+        vm = self._vm(request)
+        return JSONResponse(await vm.migrate(await read_model(request, Order)))
+
+    async def _show_migration(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        task = self._host.departures.get(name)
+        if task is None:
+            raise NotRunningError(
+                f"host {self._host.name} knows of no migration of {name}", hint="`labctl vm list` shows where it runs"
+            )
+        return JSONResponse(task.to_json())
+
+    async def _cancel_migration(self, request: Request) -> Response:
+        self._vm(request).departure.cancel()
+        return await self._show_migration(request)
+
+    async def _reach(self, request: Request) -> Response:
+        body = await read_model(request, ReachBody)
+        return JSONResponse({**self._host.driver.traits, "missing": await missing_for(body.machine)})
 
     def _vm(self, request: Request) -> Vm:
         name = request.path_params["name"]
@@ -257,13 +309,20 @@ def _state(vm: Vm) -> Response:
     return JSONResponse(dict(vm.status()))
 
 
-async def _body(request: Request, model: type[B]) -> B:
-    try:
-        return model.model_validate(await read_object(request))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{request.url.path}: {where}: {first['msg']}") from error
+def _peers(config: AgentConfig) -> Callable[[Order], Peer]:
+    from labctl.agent.client import AgentClient  # late: most hosts never speak to another
+
+    def peer(order: Order) -> Peer:
+        return AgentClient.with_certificate(
+            order.host,
+            order.address,
+            order.port,
+            certificate=config.certificate,
+            key=config.key,
+            authority=config.authority,
+        )
+
+    return peer
 
 
 async def _lock(path: Path) -> int:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from labctl.model.json import JsonObject
 from labctl_server.image.guest import GuestNic, guest_arguments
 from labctl_server.machine import Disk, FileSource, IscsiSource, Machine, NfsSource
-from labctl_server.qemu.command import qemu_command
+from labctl_server.qemu.command import qemu_command, renewal
 from labctl_server.qemu.spec import (
     Backend,
     DiskSpec,
@@ -33,16 +34,24 @@ INITIATOR_PREFIX = "iqn.2026-11.lab"
 class GuestDriver(Protocol):
     """Turns machines into processes."""
 
-    def command(self, machine: Machine, taps: Sequence[str]) -> list[str]:
+    def command(self, machine: Machine, taps: Sequence[str], *, incoming: bool = False) -> list[str]:
         """The command that runs the machine in the foreground, with the VM's own folder as its working folder.
 
         Args:
             machine: what to run.
             taps: the interfaces of its NICs, in their order; they exist.
+            incoming: whether it waits for a migration, and stays paused after it.
 
         Raises:
             LabError: the machine asks for what the driver cannot do.
         """
+
+    def renewals(self, machine: Machine) -> Sequence[tuple[str, JsonObject]]:
+        """The monitor's commands after which an arrived, paused guest sees its disks as the source left them."""
+
+    @property
+    def traits(self) -> JsonObject:
+        """What both ends of a migration must have in common."""
 
     def sockets(self, folder: Path) -> Mapping[str, Path]:
         """The sockets and logs of a running guest by what they are for: monitor, agent, console, console_log."""
@@ -61,7 +70,7 @@ class QemuDriver:
         self._initiator = f"{INITIATOR_PREFIX}.{lab}:{host}"
         self._accelerated = accelerated
 
-    def command(self, machine: Machine, taps: Sequence[str]) -> list[str]:
+    def command(self, machine: Machine, taps: Sequence[str], *, incoming: bool = False) -> list[str]:
         """See GuestDriver."""
         nics = [
             NicSpec(slot=slot, interface=tap, mac=nic.mac, mtu=nic.mtu)
@@ -77,8 +86,18 @@ class QemuDriver:
             disks=tuple(self._disk(slot, disk) for slot, disk in enumerate(machine.disks)),
             nics=tuple(nics),
             kernel=_kernel(machine),
+            incoming=incoming,
         )
         return qemu_command(spec)
+
+    def renewals(self, machine: Machine) -> Sequence[tuple[str, JsonObject]]:
+        """See GuestDriver."""
+        return [step for slot, disk in enumerate(machine.disks) for step in renewal(self._disk(slot, disk))]
+
+    @property
+    def traits(self) -> JsonObject:
+        """See GuestDriver: processor and accelerator go together."""
+        return {"accelerator": "kvm" if self._accelerated else "tcg"}
 
     def sockets(self, folder: Path) -> Mapping[str, Path]:
         """See GuestDriver."""

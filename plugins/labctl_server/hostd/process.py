@@ -21,6 +21,9 @@ OWN_NAMESPACE = Path("/proc/self/ns/net")
 _NOT_INHERITED = "LABCTL_TOKEN"
 """Hostd's own token, by which labd finds hostd: it must not be found on a VM."""
 
+LAST_LINES = 3
+"""So many lines of QEMU's log are told when it does not start."""
+
 
 def token_of(lab: str, host: str, vm: str) -> str:
     """The token of a VM's process, `NAME=value`."""
@@ -70,3 +73,12 @@ async def ended(process: ProcessId) -> int | None:
             loop.remove_reader(descriptor)
             os.close(descriptor)
     return processes.reap(process)
+
+
+def last_words(journal: Path) -> str:
+    """What a process said last, for an error's message."""
+    try:
+        lines = journal.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return "; ".join(lines[-LAST_LINES:]) or "QEMU said nothing"

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labctl.errors import LabError
 from labctl.linux.processes import ProcessId
@@ -21,7 +21,49 @@ RECORD = "vm.json"
 DOOMED = ".removed-"
 """A VM's folder is renamed to this first, so that a death in the middle of its removal leaves no half of a VM."""
 
-State = Literal["off", "running", "crashed"]
+State = Literal["off", "running", "crashed", "incoming"]
+
+
+class Order(BaseModel):
+    """A migration away from this host, as it was ordered.
+
+    Args:
+        id: its id, the same on both hosts.
+        host: the destination's name.
+        address: where the destination's agent listens.
+        port: its TCP port.
+        listen: the destination's address for the migration's own stream.
+        machine: the VM's hardware on the destination, without what it boots from.
+        bandwidth: bytes a second at most.
+        downtime: milliseconds that the switchover may take; the copying goes on until it fits.
+        handing_over: whether the destination may have been told to let the VM run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    host: str
+    address: str
+    port: int
+    listen: str
+    machine: Machine
+    bandwidth: int = Field(default=2**30, gt=0)
+    downtime: int = Field(default=500, gt=0, le=2_000_000)
+    handing_over: bool = False
+
+
+class Moved(BaseModel):
+    """Where a VM went that was here.
+
+    Args:
+        host: the host's name.
+        machine: the VM's hardware there.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    machine: Machine
 
 
 class VmRecord(BaseModel):
@@ -34,6 +76,10 @@ class VmRecord(BaseModel):
         running: the hardware that the present process was started with, or None.
         process: the present process, or None; while a start is under way it may be there and not be recorded yet.
         since: when the state was entered, seconds since the epoch.
+        migration: the migration away from here that is under way, or None.
+        moved: where it went; it must not be started here until labd has taken note.
+        arriving: the id of the migration by which it comes, until it runs here.
+        arrived: the id of the migration by which it came.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +90,10 @@ class VmRecord(BaseModel):
     running: Machine | None = None
     process: ProcessId | None = None
     since: float = 0.0
+    migration: Order | None = None
+    moved: Moved | None = None
+    arriving: str = ""
+    arrived: str = ""
 
 
 class VmStore:

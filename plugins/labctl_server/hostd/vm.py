@@ -11,23 +11,20 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from labctl.agent.application import Publisher
 from labctl.errors import ConflictError, LabError, NotRunningError, TimedOutError
 from labctl.linux import memory, processes
 from labctl.linux.processes import ProcessId
-from labctl.model.json import Json
+from labctl.model.json import Json, JsonObject
 from labctl_server.hostd import process
 from labctl_server.hostd.boot import boot_folder, with_own_files
-from labctl_server.hostd.driver import GuestDriver
-from labctl_server.hostd.store import State, VmRecord, VmStore
-from labctl_server.hostd.taps import Taps
+from labctl_server.hostd.departure import Departure, refuse_if_moving
+from labctl_server.hostd.host import Host
+from labctl_server.hostd.store import Moved, Order, State, VmRecord
 from labctl_server.hostd.tools import Tools
 from labctl_server.machine import Machine, Power
-from labctl_server.qemu.monitor import Monitor
+from labctl_server.qemu.monitor import Monitor, MonitorError
 
 MONITOR_DEADLINE = 30.0
 """Seconds from QEMU's start to its monitor's answer: it opens the disks first, and a target may be slow to log in to."""
@@ -53,31 +50,7 @@ QUIT_CAUSES = ("host-qmp-quit", "host-signal", "host-ui")
 STARTING = "starting"
 """The reason that stands in a record while a start is under way."""
 
-LAST_LINES = 3
-"""So many lines of QEMU's log are told when it does not start."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """What the VMs of a host share.
-
-    Args:
-        lab: the lab's name.
-        name: the host's name.
-        store: their records.
-        taps: their NICs' other ends.
-        driver: what runs them.
-        publish: where events go.
-    """
-
-    lab: str
-    name: str
-    store: VmStore
-    taps: Taps
-    driver: GuestDriver
-    publish: Publisher
 
 
 class Vm:
@@ -99,11 +72,22 @@ class Vm:
         self._removed = False
         self._tools = Tools(self._sockets["agent"], self.name, host.publish, self._slim)
         self._slimming: asyncio.Future[int] | None = None
+        self.departure = Departure(host, self)
 
     @property
     def name(self) -> str:
         """The VM's name."""
         return self._record.machine.name
+
+    @property
+    def arriving(self) -> str:
+        """The id of the migration by which it comes, or was to come; empty once it ran here."""
+        return self._record.arriving
+
+    @property
+    def occupied(self) -> bool:
+        """Whether anything of it is here but the memory of where it went."""
+        return self._record.state in ("running", "incoming") or self._record.process is not None
 
     def status(self) -> Mapping[str, Json]:
         """The VM as it is now, for whoever asks."""
@@ -124,13 +108,23 @@ class Vm:
             "addresses": {nic.network: nic.address for nic in shown.nics},
             "console": str(self._sockets["console"]),
             "console_log": str(self._sockets["console_log"]),
+            "migrating_to": record.migration.host if record.migration is not None else None,
+            "moved": None
+            if record.moved is None
+            else record.moved.model_dump(mode="json", exclude={"machine": {"boot"}}),
         }
 
     async def adopt(self) -> None:
         """Find the process that a killed predecessor left, or find that it is gone."""
         async with self._lock:
-            if not await self._adopt() and (self._record.state == "running" or self._record.running is not None):
+            there = await self._adopt()
+            if self._record.moved is not None or self.arriving:
+                await self._end_remains()
+            elif not there and (self._record.state == "running" or self._record.running is not None):
                 await self._settle("crashed", "its process ended while the host's agent was down")
+            order = self._record.migration
+            if order is not None:
+                self.departure.recover(order)
 
     async def put(self, machine: Machine, power: Power, *, restart: bool) -> None:
         """Be this machine, on or off. One that runs on other hardware keeps it until it is restarted.
@@ -143,8 +137,9 @@ class Vm:
         async with self._lock:
             if self._removed:
                 raise ConflictError(f"{self.name} was removed meanwhile", hint="try again")
-            if machine != self._record.machine:
-                self._note(machine=machine)
+            self._refuse_if_moving()
+            if machine != self._record.machine or self.arriving:
+                self._note(machine=machine, arriving="")
             differs = self._record.state == "running" and self._record.running != machine
             if power == "off" or (differs and restart):
                 await self._shut_down_or_off()
@@ -158,6 +153,7 @@ class Vm:
             LabError: it does not start; the message ends with QEMU's own words.
         """
         async with self._lock:
+            self._refuse_if_moving()
             await self._start()
 
     async def stop(self, *, force: bool, timeout: float) -> None:
@@ -168,8 +164,12 @@ class Vm:
         """
         async with self._lock:
             if force:
+                await self.departure.give_up()
+                self._refuse_if_moving()
                 await self._power_off()
-            elif not await self._shut_down(timeout):
+                return
+            self._refuse_if_moving()
+            if not await self._shut_down(timeout):
                 raise TimedOutError(
                     f"the guest of {self.name} did not shut down within {timeout:g} s",
                     hint=f"power it off: labctl vm stop --force {self.name}",
@@ -184,7 +184,8 @@ class Vm:
             NotRunningError: it is off.
         """
         async with self._lock:
-            await self._running_monitor().reset()
+            self._refuse_if_moving()
+            await self.monitor().reset()
             await self._tools.restart()
         self._host.publish("vm.reset", vm=self.name)
 
@@ -203,6 +204,7 @@ class Vm:
     async def remove(self) -> None:
         """Power off and forget; the guest is asked to write out what it holds."""
         async with self._lock:
+            await self.departure.give_up()
             await self._power_off()
             await self._clean_up()
             self._removed = True
@@ -210,11 +212,93 @@ class Vm:
         self._host.publish("vm.removed", vm=self.name)
 
     async def let_go(self) -> None:
-        """Hostd ends: the VM runs on."""
+        """Hostd ends: the VM runs on, and a migration is for the next hostd to settle."""
+        await self.departure.let_go()
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait({self._watcher})
         await self._detach()
+
+    async def migrate(self, order: Order) -> JsonObject:
+        """Begin to migrate; returns the migration as a task.
+
+        Raises:
+            NotRunningError: it is off.
+            ConflictError: it migrates already.
+        """
+        async with self._lock:
+            self._refuse_if_moving()
+            self.monitor()
+            return self.departure.begin(order).progress.to_json()
+
+    def running_machine(self) -> Machine:
+        """The hardware that it runs on."""
+        return self._record.running or self._record.machine
+
+    def note_migration(self, order: Order | None) -> None:
+        """Write down how far the migration got; None: there is none any more."""
+        self._note(migration=order)
+
+    async def leave(self, order: Order) -> None:
+        """It runs elsewhere: remember that, then end what is left here."""
+        machine = order.machine.model_copy(update={"boot": self.running_machine().boot})
+        self._note(moved=Moved(host=order.host, machine=machine), migration=None)
+        await self._end_remains()
+        self._note(state="off", reason=f"migrated to {order.host}")
+
+    async def receive(self, arrival: str) -> Monitor:
+        """Have a QEMU that waits for the VM's memory; returns its monitor."""
+        async with self._lock:
+            machine = self._record.machine
+            self._note(state="off", reason=STARTING, running=machine, process=None, arriving=arrival)
+            try:
+                await self._launch(machine, incoming=True)
+            except BaseException:
+                await self._abandon()
+                raise
+            return self.monitor()
+
+    async def begin(self, arrival: str) -> None:
+        """Let the VM run that came by a migration. Idempotent.
+
+        Raises:
+            ConflictError: nothing came by that migration; the VM does not run here, and will not.
+        """
+        async with self._lock:
+            if self._record.arrived == arrival:
+                return
+            if self.arriving != arrival:
+                raise ConflictError(f"{self.name} did not arrive at host {self._host.name}", hint="migrate it again")
+            monitor = self.monitor()
+            self._note(state="running", reason="", arriving="", arrived=arrival)
+            try:
+                await monitor.execute("cont", timeout=MONITOR_DEADLINE)
+            except MonitorError:  # it says itself that it does not run
+                self._note(state="incoming", arriving=arrival, arrived="")
+                raise
+            except LabError as error:  # it may have begun: then its end is a crash, and not for the source to undo
+                log.warning("letting %s run: %s", self.name, error.message)
+        self._host.publish("vm.arrived", vm=self.name)
+
+    async def _end_remains(self) -> None:
+        """End the process of a VM that runs elsewhere, or never came."""
+        watcher, running = self._watcher, self._record.process
+        if running is not None and processes.alive(running):
+            if self._monitor is not None:
+                with contextlib.suppress(LabError):
+                    await self._monitor.quit()
+                    if watcher is not None:
+                        await asyncio.wait({watcher}, timeout=QUIT_DEADLINE)
+            await asyncio.to_thread(processes.terminate, [running], grace=0.0)
+        if watcher is not None:
+            await asyncio.wait({watcher})
+        else:
+            await self._settle("off", self._record.reason, tell=False)
+
+    def _refuse_if_moving(self) -> None:
+        record = self._record
+        moved_to = None if record.moved is None else record.moved.host
+        refuse_if_moving(self.name, record.migration, moved_to, arriving=self._record.state == "incoming")
 
     async def _start(self) -> None:
         if self._record.process is not None and processes.alive(self._record.process):
@@ -224,7 +308,7 @@ class Vm:
         if await self._adopt():  # never two of one VM, whatever the record says
             return
         machine = self._record.machine
-        self._note(state="off", reason=STARTING, running=machine, process=None)
+        self._note(state="off", reason=STARTING, running=machine, process=None, arriving="")
         try:
             await self._launch(machine)
         except BaseException:
@@ -238,23 +322,24 @@ class Vm:
         if found is None:
             return False
         machine = self._record.running or self._record.machine
-        self._note(state="running", process=found, running=machine, reason="")
+        state: State = "incoming" if self.arriving else "running"
+        self._note(state=state, process=found, running=machine, reason="")
         await self._attach(found, timeout=ADOPTION_DEADLINE)
         return True
 
-    async def _launch(self, machine: Machine) -> None:
+    async def _launch(self, machine: Machine, *, incoming: bool = False) -> None:
         taps = await asyncio.to_thread(self._host.taps.ensure, machine)
         booted = await asyncio.to_thread(with_own_files, machine, self._folder)
-        argv = self._host.driver.command(booted, taps)
+        argv = self._host.driver.command(booted, taps, incoming=incoming)
         self._remove_sockets()
         journal = self._folder / "qemu.log"
         journal.unlink(missing_ok=True)
         started = await asyncio.to_thread(process.spawn, argv, self._token, folder=self._folder, log=journal)
-        self._note(state="running", process=started)
+        self._note(state="incoming" if incoming else "running", process=started)
         await self._attach(started, timeout=MONITOR_DEADLINE)
         if self._monitor is None or self._watcher is None or self._watcher.done():
             raise LabError(
-                f"VM {self.name} did not start: {_last_words(journal)}",
+                f"VM {self.name} did not start: {process.last_words(journal)}",
                 hint=f"see {journal}; are its datastores reachable from host {self._host.name}?",
             )
         self._note(reason="")
@@ -298,19 +383,23 @@ class Vm:
         await self._detach()
         if self._record.reason == STARTING:
             return  # who starts it looks after it
-        if cause is None and status != 0:
+        if self._record.moved is not None or self.arriving:
+            await self._settle("off", "the migration to here broke" if self.arriving else "", tell=False)
+        elif cause is None and status != 0:
             how = "" if status is None else f" (signal {-status})" if status < 0 else f" (exit status {status})"
             await self._settle("crashed", f"QEMU ended unexpectedly{how}")
         else:
             await self._settle("off", "powered off" if cause in (None, *QUIT_CAUSES) else "the guest shut down")
 
-    async def _settle(self, state: State, reason: str) -> None:
-        """Write down how it ended, clean up, and say so."""
+    async def _settle(self, state: State, reason: str, *, tell: bool = True) -> None:
+        """Write down how it ended, clean up, and (tell) say so."""
         try:
             await self._clean_up()
         except LabError as error:  # the next start mends what is left, and a removal tells
             log.warning("cleaning up after %s: %s", self.name, error)
         self._note(state=state, reason=reason, process=None, running=None)
+        if not tell:
+            return
         event = "vm.crashed" if state == "crashed" else "vm.stopped"
         self._host.publish(event, vm=self.name, reason=reason)
 
@@ -330,7 +419,7 @@ class Vm:
                 if await self._tools.shut_down():
                     await asyncio.wait({watcher}, timeout=left)
                     break
-                await self._running_monitor().power_button()
+                await self.monitor().power_button()
             except NotRunningError:
                 break  # it ended meanwhile, or there is nobody to ask
             await self._tools.wait(min(left, PRESS_INTERVAL), watcher)  # a guest that boots hears no button yet
@@ -340,6 +429,8 @@ class Vm:
         """Pull the plug, after the guest had a moment to write out what it holds."""
         watcher, running = self._watcher, self._record.process
         if watcher is None or running is None:
+            if self._record.state == "crashed":
+                self._note(state="off", reason="")
             return
         await self._tools.synchronise(SYNC_DEADLINE)
         if self._monitor is not None:
@@ -385,19 +476,17 @@ class Vm:
         if self._record.state != "running":
             raise NotRunningError(f"{self.name} is powered off", hint=f"start it: labctl vm start {self.name}")
 
-    def _running_monitor(self) -> Monitor:
-        self._require_running()
+    def monitor(self) -> Monitor:
+        """Its QEMU's monitor.
+
+        Raises:
+            NotRunningError: there is no QEMU, or it does not answer.
+        """
+        if self._record.state != "incoming":
+            self._require_running()
         if self._monitor is None:
             raise NotRunningError(
                 f"QEMU of {self.name} runs, but its monitor does not answer",
                 hint=f"power it off: labctl vm stop --force {self.name}",
             )
         return self._monitor
-
-
-def _last_words(journal: Path) -> str:
-    try:
-        lines = journal.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return "; ".join(lines[-LAST_LINES:]) or "QEMU said nothing"

@@ -21,7 +21,8 @@ from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyVi
 from labctl_server.kinds import host as hosts
 from labctl_server.kinds.actions import vm_actions
 from labctl_server.kinds.images import image_source, is_disk_file
-from labctl_server.kinds.placement import Placement, home
+from labctl_server.kinds.migration import migration_actions
+from labctl_server.kinds.placement import Placement, home, possible_hosts
 from labctl_server.kinds.vm_checks import check_vm, uplinked
 from labctl_server.kinds.vm_spec import DiskSpec, NicSpec, VmSpec
 from labctl_server.machine import Disk, Machine, Nic
@@ -91,6 +92,7 @@ class VmKind(Kind[VmSpec]):
             parent=Address("host", built.host),
             properties={
                 "host": built.host,
+                "hosts": list(possible_hosts(resource, view)),
                 "image": resource.spec.image,
                 "cpus": machine.cpus,
                 "memory": machine.memory,
@@ -100,8 +102,8 @@ class VmKind(Kind[VmSpec]):
         )
 
     def actions(self) -> Mapping[str, Action]:
-        """Power, exec and console."""
-        return vm_actions()
+        """Power, exec, console and migration."""
+        return {**vm_actions(), **migration_actions()}
 
 
 @dataclass(frozen=True, kw_only=True)

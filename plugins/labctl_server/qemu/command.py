@@ -69,7 +69,7 @@ def qemu_command(spec: VmSpec, program: str = QEMU) -> list[str]:
     for nic in spec.nics:
         argv += ["-netdev", netdev(nic), "-device", _json(nic_device(nic))]
     if spec.incoming:
-        argv += ["-incoming", "defer"]
+        argv += ["-S", "-incoming", "defer"]  # who steers the migration says when it may run
     return argv
 
 
@@ -87,6 +87,23 @@ def blockdevs(disk: DiskSpec) -> list[JsonObject]:
     return [
         {**protocol, "discard": "unmap", "read-only": disk.read_only, "node-name": file_node},
         {"driver": disk_format, "file": file_node, **common, "node-name": disk.id},
+    ]
+
+
+def renewal(disk: DiskSpec) -> list[tuple[str, JsonObject]]:
+    """The QMP commands that open a disk's file anew below its format, where that is needed after a migration.
+
+    QEMU's NFS driver asks for a file's length once, when it opens it, and reads beyond that as zeroes. The source has let a qcow2 file
+    grow since then.
+    """
+    if not isinstance(disk.backend, NfsBackend) or disk.backend.format == "raw":
+        return []
+    file_node, format_node = blockdevs(disk)
+    fresh = f"{disk.id}-renewed"
+    return [
+        ("blockdev-add", {**file_node, "node-name": fresh}),
+        ("blockdev-reopen", {"options": [{**format_node, "file": fresh}]}),
+        ("blockdev-del", {"node-name": str(file_node["node-name"])}),
     ]
 
 

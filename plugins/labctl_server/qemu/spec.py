@@ -159,7 +159,7 @@ class VmSpec:
         accel: kvm only where probe_kvm said that it works.
         run: see RunFolder.
         kernel: see KernelSpec.
-        incoming: whether to wait for a migration instead of starting.
+        incoming: whether to wait for a migration instead of starting, and to stay paused after it.
     """
 
     name: str

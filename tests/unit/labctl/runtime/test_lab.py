@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from labctl.agent.client import AgentUnreachableError
 from labctl.errors import LabError, NotRunningError
-from labctl.model.unit import Health, Observation, RecordedUnit
+from labctl.model.resource import Resource
+from labctl.model.unit import Health, Observation, RecordedUnit, Unit
+from labctl.plugin.api import CompileView, Services
 from labctl.runtime.executor import Progress
 from labctl.runtime.lab import Lab
 from labctl.runtime.report import ChangeError, Report, plan_to_json
@@ -19,7 +22,7 @@ from labctl.testing.lab import open_lab
 from labctl.testing.world import FakeHandler, FakeWorld
 from labctl.topology.errors import TopologyError
 
-from .sample_lab import KINDS, ONE, OTHER, address_of, desired, handlers, lab_on
+from .sample_lab import KINDS, ONE, OTHER, VmKind, address_of, desired, handlers, lab_on
 
 
 @pytest.fixture
@@ -279,3 +282,60 @@ async def test_an_agent_that_stops_answering_shows_and_is_told_once(lab: Lab) ->
     changed = lab.view.inventory.changes_since(revision)
     assert [managed.properties["connection"] for managed in changed.objects] == ["Not responding"]
     await events.aclose()
+
+
+class Restless(FakeHandler):
+    """VMs that may go to another host by themselves."""
+
+    gone: str = ""
+    told: list[str] = []  # noqa: RUF012 - one handler a test
+
+    async def observe(self, services: Services, units: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
+        found = dict(await super().observe(services, units))
+        for record in units:
+            if self.gone and record.unit.id == "vm:web1" and record.unit.spec["host"] != self.gone:
+                found["vm:web1"] = Observation(
+                    health=Health.OK, became={**record.unit.spec, "host": self.gone}, chosen={("vm", "web1"): self.gone}
+                )
+        return found
+
+    async def settled(self, services: Services, old: RecordedUnit, new: Unit) -> None:
+        self.told.append(f"{old.unit.spec['host']} → {new.spec['host']}, needs {', '.join(new.needs)}")
+
+
+class PlacedVmKind(VmKind):
+    """A VM that runs where it was placed."""
+
+    def compile(self, resource: Resource[Any], view: CompileView) -> Iterable[Unit]:
+        host = view.place("vm", resource.name, ["esx1", "esx2"])
+        spec = {"memory": resource.spec.memory, "host": host}
+        yield Unit(id=f"vm:{resource.name}", type="vm", resource=resource.address, spec=spec, needs=(f"agent:{host}",))
+
+
+async def test_what_moved_by_itself_is_recorded_and_an_up_leaves_it_there(tmp_path: Path, world: FakeWorld) -> None:
+    restless = Restless("vm", world)
+    restless.told = []
+    kinds = [kind for kind in KINDS if kind.name != "vm"] + [PlacedVmKind()]
+    made = open_lab(tmp_path, kinds, [*(one for one in handlers(world) if one.type != "vm"), restless])
+    await up(made, ONE)
+    restless.gone = "esx2"
+    world.things["vm:web1"] = {**world.things["vm:web1"], "host": "esx2"}
+    assert (await made.plan(made.load(ONE, "t.toml"))).nothing_to_do
+    record = made.journal.units["vm:web1"]
+    assert (record.unit.spec["host"], record.unit.needs) == ("esx2", ("agent:esx2",))
+    assert made.journal.choices["vm", "web1"] == "esx2"
+    assert restless.told == ["esx1 → esx2, needs agent:esx2"]
+    assert (await up(made, ONE)).nothing_to_do
+    made.journal.close()
+
+
+async def test_an_up_is_the_first_to_see_what_moved(tmp_path: Path, world: FakeWorld) -> None:
+    restless = Restless("vm", world)
+    kinds = [kind for kind in KINDS if kind.name != "vm"] + [PlacedVmKind()]
+    made = open_lab(tmp_path, kinds, [*(one for one in handlers(world) if one.type != "vm"), restless])
+    await up(made, ONE)
+    restless.gone = "esx2"
+    world.calls.clear()
+    assert (await up(made, ONE)).nothing_to_do
+    assert not world.calls
+    made.journal.close()

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from labctl.errors import LabError
-from labctl_server.qemu.command import blockdevs, disk_device, qemu_command
+from labctl_server.qemu.command import blockdevs, disk_device, qemu_command, renewal
 from labctl_server.qemu.spec import (
     DiskSpec,
     FileBackend,
@@ -97,7 +97,19 @@ def test_kvm_gives_the_machines_own_processor() -> None:
 
 
 def test_a_migrations_destination_waits() -> None:
-    assert qemu_command(replace(VM, incoming=True))[-2:] == ["-incoming", "defer"]
+    assert qemu_command(replace(VM, incoming=True))[-3:] == ["-S", "-incoming", "defer"]
+
+
+def test_a_qcow2_file_on_nfs_is_opened_anew_after_a_migration() -> None:
+    """QEMU keeps the length that a file on NFS had when it was opened, and reads zeroes beyond."""
+    lun, file = VM.disks
+    steps = renewal(file)
+    assert [command for command, _ in steps] == ["blockdev-add", "blockdev-reopen", "blockdev-del"]
+    assert steps[0][1] == {**blockdevs(file)[0], "node-name": "disk1-renewed"}
+    assert steps[1][1] == {"options": [{**blockdevs(file)[1], "file": "disk1-renewed"}]}
+    assert steps[2][1] == {"node-name": "disk1-file"}
+    assert not renewal(lun)
+    assert not renewal(replace(file, backend=replace(NFS, format="raw")))
 
 
 def test_a_vm_without_kernel_boots_from_its_disk() -> None:
