@@ -1,1 +1,1 @@
-"""The distributed firewall. Policies, decisions and their arrangement in maps are pure."""
+"""The distributed firewall. Policies, decisions and their arrangement in maps and commands are pure; `nft.py` alone runs something."""

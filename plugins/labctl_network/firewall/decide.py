@@ -1,12 +1,13 @@
 """Which rule decides about a packet: the reference that the kernel's tables are tested against, and `labctl firewall explain`.
 
-A packet is looked at where it leaves its sender's port and where it reaches its receiver's; both must allow it. At each the first rule
-that matches decides, and what no rule matches is allowed. An Ethernet rule that allows lets the packet on to the other categories.
+A packet is looked at for its sender's port and for its receiver's; both must allow it: first by the Ethernet rules of both, then by the
+others. For each port the first rule that matches decides, and what no rule matches is allowed. An Ethernet rule that allows lets the
+packet on to the other categories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from labctl_network.firewall.policy import Category, Policy, ProtectedPort, Rule, Service, Span, Verdict
@@ -63,24 +64,30 @@ def decide(
         sender: the protected port that it leaves, or None where it comes from elsewhere.
         receiver: the protected port that it reaches, or None. The same list of rules is not asked twice: the answer would be the same.
     """
-    decisions: list[Decision] = []
+    asked: list[tuple[ProtectedPort, str]] = []
     for port, direction in ((sender, "out"), (receiver, "in")):
-        if port is None or (decisions and sender is not None and sender.profile == port.profile):
-            continue
-        decisions.append(_at(policy, packet, port, direction))
-        if decisions[-1].verdict is not Verdict.ALLOW:
+        if port is not None and port.profile not in [other.profile for other, _direction in asked]:
+            asked.append((port, direction))
+    decisions: list[Decision] = []
+    for port, direction in asked:
+        ethernet = _first(policy, port, lambda rule: rule.category is Category.ETHERNET and _frame(rule, packet))
+        verdict = ethernet.verdict if ethernet else Verdict.ALLOW
+        decisions.append(Decision(port=port, direction=direction, verdict=verdict, rule=ethernet, ethernet=ethernet))
+        if verdict is not Verdict.ALLOW:
+            return decisions
+    ethernets = [each.ethernet for each in decisions]
+    decisions = []
+    for (port, direction), ethernet in zip(asked, ethernets, strict=True):
+        found = _first(policy, port, lambda rule: rule.category is not Category.ETHERNET and matches(rule, packet))
+        verdict = found.verdict if found else Verdict.ALLOW
+        decisions.append(Decision(port=port, direction=direction, verdict=verdict, rule=found, ethernet=ethernet))
+        if verdict is not Verdict.ALLOW:
             break
     return decisions
 
 
-def _at(policy: Policy, packet: Packet, port: ProtectedPort, direction: str) -> Decision:
-    rules = policy.rules_of(port.profile)
-    ethernet = next((rule for rule in rules if rule.category is Category.ETHERNET and _frame(rule, packet)), None)
-    if ethernet is not None and ethernet.verdict is not Verdict.ALLOW:
-        return Decision(port=port, direction=direction, verdict=ethernet.verdict, rule=ethernet)
-    found = next((rule for rule in rules if rule.category is not Category.ETHERNET and matches(rule, packet)), None)
-    verdict = found.verdict if found else Verdict.ALLOW
-    return Decision(port=port, direction=direction, verdict=verdict, rule=found, ethernet=ethernet)
+def _first(policy: Policy, port: ProtectedPort, meant: Callable[[Rule], bool]) -> Rule | None:
+    return next((rule for rule in policy.rules_of(port.profile) if meant(rule)), None)
 
 
 def matches(rule: Rule, packet: Packet) -> bool:

@@ -1,0 +1,268 @@
+"""Random policies, enforced by the kernel, decide about real packets as the reference says; and a change keeps what is established."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labctl.linux.links import Bridge, End, Veth, ensure_bridges, ensure_veths
+from labctl.linux.namespaces import create_many, delete_many, run_in
+from labctl.linux.sockets import SocketPool
+from labctl_network.firewall import nft, ruleset
+from labctl_network.firewall.decide import Packet, decide
+from labctl_network.firewall.policy import (
+    PROTOCOLS,
+    Category,
+    Policy,
+    ProtectedPort,
+    Rule,
+    Service,
+    Verdict,
+    merged,
+    merged_services,
+)
+
+pytestmark = [pytest.mark.needs("root"), pytest.mark.xdist_group("firewall")]
+
+HOSTS = 6
+PROTECTED = range(1, HOSTS)  # the first is an uplink
+BRIDGE_MAC = "02:00:00:00:00:fe"
+BASE = int(IPv4Address("10.10.0.0"))
+ETHERTYPE_END = 0x88B5  # IEEE 802's local experimental one: it passes every IP rule
+ROUNDS = 120
+PACKETS = 25
+
+
+def mac(number: int) -> str:
+    return f"02:00:00:00:00:{number:02x}"
+
+
+class Wire:
+    """A switch with ports, and what is behind each port as a raw socket."""
+
+    def __init__(self, namespace: Path) -> None:
+        self.namespace = namespace
+        bridge = Bridge(namespace=namespace, name="br0", mac=BRIDGE_MAC)
+        pairs = [
+            Veth(
+                local=End(namespace=namespace, name=f"p{number}", bridge="br0"),
+                peer=End(namespace=namespace, name=f"q{number}", mac=mac(number)),
+            )
+            for number in range(HOSTS)
+        ]
+        with SocketPool() as pool:
+            assert not ensure_bridges(pool, [bridge])
+            assert not ensure_veths(pool, pairs)
+        self.sockets = run_in(namespace, self._open)
+        for number in range(HOSTS):  # the switch learns who is where
+            self.send(number, bytes.fromhex("ffffffffffff") + _raw(mac(number)) + struct.pack("!H", ETHERTYPE_END))
+        self.flush()
+
+    def _open(self) -> list[socket.socket]:
+        sockets = []
+        for number in range(HOSTS):
+            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            opened.bind((f"q{number}", 0))
+            opened.settimeout(30)
+            sockets.append(opened)
+        return sockets
+
+    def close(self) -> None:
+        for opened in self.sockets:
+            opened.close()
+
+    def apply(self, policy: Policy) -> None:
+        there = [
+            each
+            for family in ("bridge", "netdev")
+            for each in nft.listing(self.namespace, "table", family, ruleset.TABLE, terse=True)
+        ]
+        nft.apply(self.namespace, ruleset.commands(policy, ["br0"], BRIDGE_MAC, there))
+
+    def send(self, number: int, frame: bytes) -> None:
+        self.sockets[number].send(frame)
+
+    def flush(self) -> list[list[bytes]]:
+        """What each has got until now: everybody's end is marked by a broadcast, and the switch keeps frames in order."""
+        self.send(0, bytes.fromhex("ffffffffffff") + _raw(mac(0)) + struct.pack("!H", ETHERTYPE_END) + b"end")
+        got: list[list[bytes]] = [[] for _ in range(HOSTS)]
+        for number in range(1, HOSTS):
+            while True:
+                data, address = self.sockets[number].recvfrom(2048)
+                if address[2] == socket.PACKET_OUTGOING:
+                    continue
+                if data[12:14] == struct.pack("!H", ETHERTYPE_END):
+                    if data[14:17] == b"end":
+                        break
+                    continue
+                got[number].append(data)
+        self.send(1, bytes.fromhex("ffffffffffff") + _raw(mac(1)) + struct.pack("!H", ETHERTYPE_END) + b"zero")
+        while True:
+            data, address = self.sockets[0].recvfrom(2048)
+            if address[2] != socket.PACKET_OUTGOING:
+                if data[14:18] == b"zero":
+                    break
+                got[0].append(data)
+        for number in range(2, HOSTS):
+            while self.sockets[number].recv(2048)[14:18] != b"zero":
+                pass
+        return got
+
+
+@pytest.fixture
+def wire(unique: str) -> Iterator[Wire]:
+    namespace = Path("/run/netns", f"{unique}-fw")
+    assert create_many([namespace]) == {}
+    try:
+        built = Wire(namespace)
+        yield built
+        built.close()
+    finally:
+        delete_many([namespace])
+
+
+def _raw(address: str) -> bytes:
+    return bytes.fromhex(address.replace(":", ""))
+
+
+def checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def frame(packet: Packet, key: int, *, flags: int = 0x02, to: str | None = None) -> bytes:
+    """A whole frame; `key` is the source port or the echo's identifier, and the IP identification."""
+    number = PROTOCOLS[packet.protocol]
+    source, destination = packet.source.to_bytes(4), packet.destination.to_bytes(4)
+    if packet.protocol == "tcp":
+        body = struct.pack("!HHIIBBHHH", key, packet.port, 1, 0, 0x50, flags, 1024, 0, 0)
+    elif packet.protocol == "udp":
+        body = struct.pack("!HHHH", key, packet.port, 8, 0)
+    else:
+        body = struct.pack("!BBHHH", 8 if flags == 0x02 else 0, 0, 0, key, 1)
+    if packet.protocol != "udp":
+        pseudo = source + destination + struct.pack("!BBH", 0, number, len(body)) if packet.protocol == "tcp" else b""
+        place = 16 if packet.protocol == "tcp" else 2
+        body = body[:place] + checksum(pseudo + body).to_bytes(2) + body[place + 2 :]
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), key, 0, 64, number, 0, source, destination)
+    head = head[:10] + checksum(head).to_bytes(2) + head[12:]
+    return _raw(to or packet.destination_mac) + _raw(packet.source_mac) + b"\x08\x00" + head + body
+
+
+def random_rule(choice: random.Random, number: int) -> Rule:
+    def spans() -> tuple[tuple[int, int], ...] | None:
+        if choice.random() < 0.25:
+            return None
+        ends = [sorted((BASE + choice.randrange(HOSTS), BASE + choice.randrange(HOSTS))) for _ in range(2)]
+        return merged((a, b if choice.random() < 0.4 else a) for a, b in ends)
+
+    def service() -> Service:
+        protocol = choice.choice(["tcp", "tcp", "udp", "icmp"])
+        if protocol == "icmp" or choice.random() < 0.2:
+            return Service(protocol=protocol)
+        low = choice.randint(1, 5)
+        return Service(protocol=protocol, ports=(low, choice.randint(low, 5)))
+
+    services = None if choice.random() < 0.3 else merged_services(service() for _ in range(choice.randint(1, 3)))
+    fields: dict[str, Any] = {"sources": spans(), "destinations": spans(), "services": services}
+    verdict = choice.choice(list(Verdict))
+    category = Category.APPLICATION
+    if number == 0 and choice.random() < 0.3:
+        macs = choice.sample([mac(each) for each in range(HOSTS)], 2)
+        fields = {choice.choice(["source_macs", "destination_macs"]): tuple(macs), "ethertypes": ("ip",)}
+        category, verdict = Category.ETHERNET, choice.choice([Verdict.ALLOW, Verdict.DROP])
+    return Rule(id=f"random/{number}", category=category, verdict=verdict, log=choice.random() < 0.2, **fields)
+
+
+def random_policy(choice: random.Random) -> Policy:
+    rules = tuple(random_rule(choice, number) for number in range(choice.randint(1, 12)))
+    profiles = (
+        tuple(range(len(rules))),
+        tuple(number for number in range(len(rules)) if choice.random() < 0.6),
+    )
+    return Policy(rules=rules, profiles=profiles, ports=tuple(port(each, choice.randrange(2)) for each in PROTECTED))
+
+
+def port(number: int, profile: int = 0) -> ProtectedPort:
+    return ProtectedPort(
+        owner=f"vm{number}", node="esx1", bridge="br0", interface=f"p{number}", network="production", mac=mac(number),
+        address=str(IPv4Address(BASE + number)), profile=profile,
+    )  # fmt: skip
+
+
+def packet(sender: int, receiver: int, protocol: str, number: int = 0) -> Packet:
+    return Packet(
+        source=BASE + sender, destination=BASE + receiver, protocol=protocol, port=number,
+        source_mac=mac(sender), destination_mac=mac(receiver),
+    )  # fmt: skip
+
+
+def random_packet(choice: random.Random) -> tuple[int, int, Packet]:
+    sender, receiver = choice.sample(range(HOSTS), 2)
+    protocol = choice.choice(["tcp", "tcp", "udp", "icmp"])
+    return sender, receiver, packet(sender, receiver, protocol, 0 if protocol == "icmp" else choice.randint(1, 5))
+
+
+def expected(policy: Policy, sender: int, receiver: int, what: Packet) -> tuple[Verdict, list[str]]:
+    """What becomes of it, and the rules that count it."""
+    ports = {int(each.interface[1:]): each for each in policy.ports}
+    decisions = decide(policy, what, ports.get(sender), ports.get(receiver))
+    counted = [each.ethernet.id for each in decisions if each.ethernet]
+    counted += [each.rule.id if each.rule else ruleset.DEFAULT for each in decisions]
+    return (decisions[-1].verdict if decisions else Verdict.ALLOW), counted
+
+
+def hits(wire: Wire) -> dict[str, int]:
+    told = nft.listing(wire.namespace, "counters", "table", "bridge", ruleset.TABLE)
+    counters = [each["counter"] for each in told if "counter" in each]
+    return {each["name"].removeprefix(ruleset.HITS): each["packets"] for each in counters}
+
+
+def answers(frames: list[bytes], key: int) -> list[str]:
+    """The refusals among frames that are about a packet: a TCP reset to its port, an ICMP error that quotes it."""
+    found = []
+    for each in frames:
+        if each[23] == 6 and each[36:38] == key.to_bytes(2) and each[47] & 0x04:
+            found.append("reset")
+        if each[23] == 1 and each[34:36] == b"\x03\x0d" and each[46:48] == key.to_bytes(2):
+            found.append("prohibited")
+    return found
+
+
+def test_random_policies_decide_about_real_packets_as_the_reference_says(wire) -> None:
+    choice = random.Random(20261123)
+    seen = dict.fromkeys(Verdict, 0)
+    for _round in range(ROUNDS):
+        policy = random_policy(choice)
+        wire.apply(policy)
+        before = hits(wire)
+        sent = [(key, *random_packet(choice)) for key in choice.sample(range(1024, 60000), PACKETS)]
+        for key, sender, _receiver, what in sent:
+            wire.send(sender, frame(what, key))
+        got = wire.flush()
+        counted: dict[str, int] = {}
+        for key, sender, receiver, what in sent:
+            verdict, rules = expected(policy, sender, receiver, what)
+            seen[verdict] += 1
+            for rule in rules:
+                counted[rule] = counted.get(rule, 0) + 1
+            arrived = any(
+                each[18:20] == key.to_bytes(2) and each[30:34] == what.destination.to_bytes(4) for each in got[receiver]
+            )
+            assert arrived == (verdict is Verdict.ALLOW), (policy, what, verdict)
+            refusal = "reset" if what.protocol == "tcp" else "prohibited"
+            assert answers(got[sender], key) == [refusal] * (verdict is Verdict.REJECT), (policy, what, verdict)
+        after = hits(wire)
+        told = {rule: after[rule] - before.get(rule, 0) for rule in after if after[rule] != before.get(rule, 0)}
+        if not any(rule.category is Category.ETHERNET for rule in policy.rules):
+            assert told == counted
+    assert min(seen.values()) > 100, seen
