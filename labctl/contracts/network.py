@@ -5,6 +5,7 @@ Unit ids are part of the contract, so that one plugin's unit can need another's:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,6 +67,47 @@ class Port:
         return self.address.partition("/")[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SwitchPort:
+    """A port of a switch with one resource behind it: a VM's tap, or a node's end of its link.
+
+    Args:
+        node: in whose namespace the switch is.
+        bridge: the switch's name there.
+        interface: the port's name there; it need not exist yet.
+        network: the network that it leads to.
+        mac: the MAC address behind it.
+        address: the IP address behind it, without prefix length.
+    """
+
+    node: str
+    bridge: str
+    interface: str
+    network: str
+    mac: str
+    address: str
+
+
+class SwitchPorts(Protocol):
+    """What a resource provides whose own ports can be filtered: a VM, a node."""
+
+    @property
+    def ports(self) -> Sequence[SwitchPort]:
+        """Its ports, in the order of its NICs."""
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """The tags that it carries."""
+
+
+@dataclass(frozen=True)
+class OwnPorts:
+    """SwitchPorts as values."""
+
+    ports: tuple[SwitchPort, ...]
+    tags: tuple[str, ...] = ()
+
+
 class Network(Protocol):
     """What a resource of kind `network` provides."""
 
@@ -112,6 +154,9 @@ class Network(Protocol):
             key: who it is for, e.g. `web1/nic0`; the same key keeps its address.
             address: a fixed one, or None.
         """
+
+    def guards(self, node: str) -> tuple[str, ...]:
+        """The ids of the units without which no guest's port on this network, in that node, may carry anything: its firewall."""
 
     @property
     def reached_through(self) -> tuple[str, ...]:

@@ -60,6 +60,11 @@ def guest_mac(lab: str, key: str) -> str:
     return _mac(_GUEST_PREFIX, f"{lab}/guest/{key}")
 
 
+def bridge_mac(lab: str, node: str) -> str:
+    """The MAC address of all switches of a node that has a firewall: fixed, since a bridge's own choice changes with its ports."""
+    return _mac(_PORT_PREFIX, f"{lab}/{node}/bridges")
+
+
 def switch_port_name(node: str, interface: str) -> str:
     """The name of a link's end at the switch: `esx1-vmk0`, or with a stable hash where that is too long."""
     name = f"{node}-{interface}"

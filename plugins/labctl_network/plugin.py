@@ -14,29 +14,36 @@ if TYPE_CHECKING:
 
 @hookimpl
 def labctl_kinds() -> Iterable[Kind[Any]]:
-    """Network and node."""
+    """Network, node, group and firewall."""
+    from labctl_network.kinds.firewall import FirewallKind
+    from labctl_network.kinds.group import GroupKind
     from labctl_network.kinds.network import NetworkKind
     from labctl_network.kinds.node import NodeKind
 
-    return (NetworkKind(), NodeKind())
+    return (NetworkKind(), NodeKind(), GroupKind(), FirewallKind())
 
 
 @hookimpl
 def labctl_unit_handlers() -> Iterable[UnitHandler]:
-    """Netns, bridge and link."""
+    """Netns, bridge, link and firewall."""
     from labctl.linux.sockets import SocketPool
     from labctl_network.handlers.bridge import BridgeHandler
+    from labctl_network.handlers.firewall import FirewallHandler
     from labctl_network.handlers.link import LinkHandler
     from labctl_network.handlers.netns import NetnsHandler
 
     pool = SocketPool()
-    return (NetnsHandler(pool), BridgeHandler(pool), LinkHandler(pool))
+    return (NetnsHandler(pool), BridgeHandler(pool), LinkHandler(pool), FirewallHandler(pool))
 
 
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
-    """The group `link`."""
-    return (CommandGroup(name="link", help="Slow, lossy, broken cables.", app="labctl_network.cli.link:app"),)
+    """The groups `link` and `firewall`."""
+    text = "The distributed firewall: rules, which of them decides, and how often each did."
+    return (
+        CommandGroup(name="link", help="Slow, lossy, broken cables.", app="labctl_network.cli.link:app"),
+        CommandGroup(name="firewall", help=text, app="labctl_network.cli.firewall:app"),
+    )
 
 
 @hookimpl

@@ -67,6 +67,11 @@ def digest(policy: Policy) -> str:
     return f"is-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
+def answering(bridge: str) -> str:
+    """The netdev chain that answers for a bridge's ports."""
+    return f"reject-{bridge}"
+
+
 def commands(policy: Policy, bridges: Sequence[str], mac: str, present: Sequence[Mapping[str, Any]]) -> list[Command]:
     """What makes a node's tables those of a policy, as one transaction: no packet meets half of it, and known flows stay.
 
@@ -139,10 +144,10 @@ def _answers(made: _Table, bridges: Sequence[str], present: Sequence[Mapping[str
     netdev.add("table")
     for name in _names(present, "chain", "netdev"):
         netdev.remove("chain", name, "flush")
-        if name.removeprefix("reject-") not in bridges:
+        if name not in map(answering, bridges):
             netdev.remove("chain", name)
     for bridge in bridges:
-        chain = f"reject-{bridge}"
+        chain = answering(bridge)
         netdev.add("chain", chain, type="filter", hook="ingress", dev=bridge, prio=0, policy="accept")
         netdev.rule(chain, _match(_meta("mark"), REJECTED, "!="), {"accept": None})
         netdev.rule(chain, _match(_meta("l4proto"), "tcp"), {"reject": {"type": "tcp reset"}})

@@ -1,1 +1,1 @@
-"""The network plugin's kinds: pure, they compile to units of types netns, bridge and link."""
+"""The network plugin's kinds: pure, they compile to units of types netns, bridge, link and firewall."""

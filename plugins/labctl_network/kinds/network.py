@@ -29,6 +29,9 @@ FIRST_INTERFACE = "vmk0"
 SMALLEST_PREFIX = 29
 """A /29 has room for a gateway, labd and four nodes; less is a mistake."""
 
+PROTECTED_ROLE = "production"
+"""The firewall's rules hold on networks of this role: what the lab itself runs on is none of a guest's, and stays reachable."""
+
 COLOURS = {"production": "#1f1f1f", "storage": "#1a7f37", "management": "#7a3fb0"}
 """As on a data centre's drawings: black, green and purple cables."""
 
@@ -151,6 +154,10 @@ class SwitchedNetwork:
         """A link between the switch and a node (see the contract)."""
         chosen = None if bridge else self._choose(f"{node}/{interface}", address)
         return self._port(node, interface, owner, chosen, bridge)
+
+    def guards(self, node: str) -> tuple[str, ...]:
+        """The firewall of the node, where the topology has rules and they hold for this network."""
+        return (f"firewall:{node}",) if self.role == PROTECTED_ROLE and self._view.resources("firewall") else ()
 
     @property
     def reached_through(self) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from labctl.contracts.network import Network, Port, netns_unit
+from labctl.contracts.network import Network, OwnPorts, Port, SwitchPort, SwitchPorts, netns_unit
 from labctl.model.address import Address
 from labctl.model.problem import Problem
 from labctl.model.quantity import Ip
@@ -15,6 +16,8 @@ from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
 from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+
+T = TypeVar("T")
 
 
 class NodeSpec(Spec):
@@ -25,6 +28,12 @@ class NodeSpec(Spec):
         Field(description="The networks it is on: eth0, eth1, … in this order."),
     ] = ()
     addresses: Annotated[dict[str, Ip], Field(default_factory=dict, description="Fixed addresses, by network.")]
+    tags: Annotated[tuple[str, ...], Field(description="Words that firewall groups can choose it by.")] = ()
+
+
+def switch_of(port: Port) -> str:
+    """The node of the switch that a port is plugged into."""
+    return str(port.unit.spec["switch"])
 
 
 class NodeKind(Kind[NodeSpec]):
@@ -63,7 +72,25 @@ class NodeKind(Kind[NodeSpec]):
         """The namespace and its links."""
         yield netns_unit(resource.name, resource.address)
         for port in self._ports(resource, view):
-            yield port.unit
+            guards = view.provider(Address("network", port.network), Network).guards(switch_of(port))
+            yield replace(port.unit, needs=(*port.unit.needs, *guards))
+
+    def provide(self, contract: type[T], resource: Resource[NodeSpec], view: CompileView) -> T | None:
+        """The contract SwitchPorts: its links' ends at the switches."""
+        if contract is not SwitchPorts:
+            return None
+        ports = tuple(
+            SwitchPort(
+                node=switch_of(port),
+                bridge=str(port.unit.spec["switch_bridge"]),
+                interface=str(port.unit.spec["switch_port"]),
+                network=port.network,
+                mac=port.mac,
+                address=port.ip,
+            )
+            for port in self._ports(resource, view)
+        )
+        return OwnPorts(ports, resource.spec.tags)  # type: ignore[return-value] # T is SwitchPorts here
 
     def describe(self, resource: Resource[NodeSpec], view: CompileView) -> Description:
         """Its addresses."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 from uuid import NAMESPACE_DNS, uuid5
 
-from labctl.contracts.network import Network
+from labctl.contracts.network import Network, OwnPorts, SwitchPort, SwitchPorts
 from labctl.contracts.storage import Datastore, Volume, disk_to_json
 from labctl.model.address import Address
 from labctl.model.problem import Problem
@@ -18,6 +19,7 @@ from labctl.model.quantity import format_bytes
 from labctl.model.resource import Resource
 from labctl.model.unit import Unit
 from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyView
+from labctl_server.hostd.taps import tap_name
 from labctl_server.kinds import host as hosts
 from labctl_server.kinds.actions import vm_actions
 from labctl_server.kinds.images import image_source, is_disk_file
@@ -26,6 +28,8 @@ from labctl_server.kinds.placement import Placement, home, possible_hosts
 from labctl_server.kinds.vm_checks import check_vm, uplinked
 from labctl_server.kinds.vm_spec import DiskSpec, NicSpec, VmSpec
 from labctl_server.machine import Disk, Machine, Nic
+
+T = TypeVar("T")
 
 
 class VmKind(Kind[VmSpec]):
@@ -73,8 +77,27 @@ class VmKind(Kind[VmSpec]):
                 _image_id(resource),
                 *(volume.ready for volume in built.volumes),
                 *built.links,
+                *built.guards,
             ),
         )
+
+    def provide(self, contract: type[T], resource: Resource[VmSpec], view: CompileView) -> T | None:
+        """The contract SwitchPorts: its NICs' taps on its host's vSwitches."""
+        if contract is not SwitchPorts:
+            return None
+        built = _build(resource, view)
+        ports = tuple(
+            SwitchPort(
+                node=built.host,
+                bridge=nic.vswitch,
+                interface=tap_name(resource.name, number),
+                network=nic.network,
+                mac=nic.mac,
+                address=(nic.address or "").partition("/")[0],
+            )
+            for number, nic in enumerate(built.machine.nics)
+        )
+        return OwnPorts(ports, resource.spec.tags)  # type: ignore[return-value] # T is SwitchPorts here
 
     def describe(self, resource: Resource[VmSpec], view: CompileView) -> Description:
         """Its size, addresses and host."""
@@ -116,6 +139,7 @@ class _Built:
         volumes: its disks' volumes.
         datastores: where those are.
         links: the ids of the host's links and bridges that it hangs on.
+        guards: the ids of what filters its NICs' traffic: it is there before the VM is.
     """
 
     host: str
@@ -123,6 +147,7 @@ class _Built:
     volumes: Sequence[Volume]
     datastores: Sequence[str]
     links: Sequence[str]
+    guards: Sequence[str]
 
 
 def nic_key(vm: str, index: int) -> str:
@@ -168,6 +193,11 @@ def _build(resource: Resource[VmSpec], view: CompileView) -> _Built:
         volumes=volumes,
         datastores=datastores,
         links=list(dict.fromkeys([*storage, *uplinks])),
+        guards=list(
+            dict.fromkeys(
+                guard for nic in nics for guard in view.provider(Address("network", nic.network), Network).guards(host)
+            )
+        ),
     )
 
 

@@ -55,6 +55,7 @@ class VmSpec(Spec):
             max_length=MAX_NICS, description="Its NICs; one on the first production network of its host if not said."
         ),
     ] = None
+    tags: Annotated[tuple[str, ...], Field(description="Words that firewall groups can choose it by.")] = ()
     allow_roles: Annotated[
         tuple[str, ...],
         Field(

@@ -68,6 +68,9 @@ class FakeNetwork:
             mtu=self.mtu,
         )
 
+    def guards(self, node: str) -> tuple[str, ...]:
+        return (f"firewall:{node}",) if self.name == "guarded" else ()
+
     def guest_address(self, key: str, *, address: str | None = None) -> tuple[str, str]:
         chosen = address or self._choose(key)
         return f"{chosen}/24", f"52:54:00:00:00:{int(chosen.rpartition('.')[2]):02x}"

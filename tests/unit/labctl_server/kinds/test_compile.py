@@ -160,6 +160,16 @@ def test_a_host_with_several_production_networks_has_a_vswitch_for_each() -> Non
     assert "link:esx1/vmnic1" in found["vm:web1"].needs
 
 
+def test_a_vm_waits_for_what_guards_its_networks_on_its_host() -> None:
+    text = QUICKSTART.replace(
+        '[host."esx[1-2]"]',
+        '[network.guarded]\nprefix = "10.40.0"\n[host."esx[1-2]"]\nnetworks = { production = ["production", "guarded"] }',
+    ).replace('nics = [{ network = "production" }]', 'nics = [{ network = "guarded" }]')
+    result = compiled(text)
+    needs = {unit.id: unit.needs for unit in result.units}
+    assert f"firewall:{host_of(result, 'web1')}" in needs["vm:web1"]
+
+
 def test_a_host_keeps_the_addresses_that_it_names() -> None:
     text = QUICKSTART.replace(
         '[host."esx[1-2]"]',
