@@ -22,7 +22,7 @@ from labctl.trace.layers.nfs4 import COMPOUND4args, COMPOUND4res
 from labctl.trace.layers.rpc import dissect
 from labctl.trace.layers.xdr import bits
 
-from .test_oracle import CAPTURES, NFS, dissected
+from .test_oracle import CAPTURES, NFS4, dissected
 
 pytestmark = pytest.mark.needs("tshark")
 
@@ -175,7 +175,7 @@ def hexadecimal(text: str) -> str:
     return text.replace(":", "").removeprefix("0x").lower()
 
 
-@pytest.mark.parametrize("name", NFS[1:])
+@pytest.mark.parametrize("name", NFS4)
 def test_every_field_is_the_one_that_tshark_sees(name: str, tmp_path: Path) -> None:
     told: dict[tuple[int, bool], dict[str, list[str]]] = {}
     key = 0, False
@@ -209,20 +209,17 @@ def test_every_field_is_the_one_that_tshark_sees(name: str, tmp_path: Path) -> N
     assert sum(bool(count) for count in compared.values()) > 25
 
 
-@pytest.mark.parametrize("name", NFS[1:])
+@pytest.mark.parametrize("name", NFS4)
 def test_what_linux_says_is_taken_apart_and_put_together_again(name: str) -> None:
     count = 0
     for _, layer, record in compounds(name):
         built = bytes(_again(layer))
         assert len(built) >= 12
         assert record.endswith(built), layer.show(dump=True)
-        assert len(record) - len(built) in (
-            24,
-            *range(40, 120, 4),
-        )  # what RPC has before it: a reply's 24 bytes, a call's credentials
+        assert len(record) - len(built) in (24, *range(40, 120, 4))  # a reply's head, or a call's with its credentials
         assert "unread" not in layer.show(dump=True)
         count += 1
-    assert count > 100
+    assert count > 80
 
 
 def _again(layer: Any) -> Any:

@@ -1,4 +1,7 @@
-"""tshark is the oracle: on captures of Linux's own clients, its dissectors and our decoder see the same.
+"""tshark is the oracle: on captures of other people's clients and servers, its dissectors and our decoder see the same.
+
+The captures: Linux's own clients against our servers, libiscsi, libnfs and QEMU against tgt and nfs-ganesha (and libiscsi against ours,
+since tgt has no EXTENDED COPY).
 
 Compared are each SCSI command (task tag, operation code, LUN, blocks, the response's frame and status) and each RPC call (XID, procedure,
 operations, statuses, the frames of call and reply, and the time between them).
@@ -29,8 +32,9 @@ from labctl.trace.reader import Trace
 pytestmark = pytest.mark.needs("tshark")
 
 CAPTURES = Path(__file__).parents[2] / "captures"
-NFS = ("linux-nfs3", "linux-nfs4.0", "linux-nfs4.1", "linux-nfs4.2")
-ISCSI = ("linux-iscsi-digests",)
+NFS3 = ("linux-nfs3", "ganesha-libnfs3")
+NFS4 = ("linux-nfs4.0", "linux-nfs4.1", "linux-nfs4.2", "ganesha-libnfs4")
+ISCSI = ("linux-iscsi-digests", "tgt-libiscsi", "ours-libiscsi")
 MICROSECOND = 1_000
 
 Proto = dict[str, list[str]]
@@ -42,7 +46,7 @@ def dissected(name: str, folder: Path, wanted: str) -> Iterator[tuple[int, str, 
     path = folder / f"{name}.pcapng"
     with (CAPTURES / f"{name}.pcapng.zst").open("rb") as packed, path.open("wb") as plain:
         zstandard.ZstdDecompressor().copy_stream(packed, plain)
-    words = ["tshark", "-r", str(path), "-T", "pdml", "-Y", wanted]
+    words = ["tshark", "-r", str(path), "-d", "tcp.port==3261,iscsi", "-T", "pdml", "-Y", wanted]  # tgt's port in ours
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         for _, packet in ElementTree.iterparse(process.stdout):
@@ -69,7 +73,7 @@ def ours(name: str) -> list[Command]:
     return commands
 
 
-@pytest.mark.parametrize("name", NFS)
+@pytest.mark.parametrize("name", [*NFS3, *NFS4])
 def test_every_rpc_call_is_paired_with_the_reply_that_tshark_finds(name: str, tmp_path: Path) -> None:
     calls: dict[tuple[int, str], tuple[int, int]] = {}
     replies: dict[tuple[int, str], tuple[int, float, int]] = {}
@@ -95,7 +99,7 @@ def test_every_rpc_call_is_paired_with_the_reply_that_tshark_finds(name: str, tm
             assert command.operation == PROCEDURES[int(procedure)]
 
 
-@pytest.mark.parametrize("name", NFS[1:])
+@pytest.mark.parametrize("name", NFS4)
 def test_every_operation_of_every_compound_is_the_one_that_tshark_sees(name: str, tmp_path: Path) -> None:
     asked: list[tuple[int, list[int]]] = []
     xid = 0
@@ -108,12 +112,12 @@ def test_every_operation_of_every_compound_is_the_one_that_tshark_sees(name: str
     for command in ours(name):
         if command.protocol is Protocol.NFS4 and command.operation != "NULL":
             by_xid[command.tag].append(command.operation)
-    assert len(asked) > 50
+    assert len(asked) >= 20
     for xid, numbers in asked:
         assert by_xid[xid] == [OPERATIONS[number] for number in numbers]
 
 
-@pytest.mark.parametrize("name", NFS[1:])
+@pytest.mark.parametrize("name", NFS4)
 def test_every_status_of_every_operation_is_the_one_that_tshark_sees(name: str, tmp_path: Path) -> None:
     told: dict[int, list[str]] = {}
     xid = 0
@@ -128,7 +132,7 @@ def test_every_status_of_every_operation_is_the_one_that_tshark_sees(name: str, 
     for command in ours(name):
         if command.protocol is Protocol.NFS4 and command.operation != "NULL" and command.status:
             by_xid[command.tag].append(command.status)
-    assert len(told) > 50
+    assert len(told) >= 20
     for xid, statuses in told.items():
         assert by_xid[xid] == statuses
 

@@ -1,0 +1,189 @@
+"""iSCSI field by field: the scapy layers and the decoder's details against tshark, on open-iscsi's, libiscsi's, QEMU's and tgt's traffic.
+
+The bytes of the PDUs come by way of tshark's `follow`, so that nothing here rests on our reassembly. tgt sends sense data with UNMAP's
+status GOOD: tshark leaves it out there, we show it, so senses are compared where the status is CHECK CONDITION.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from labctl.trace.command import Command
+from labctl.trace.layers.iscsi import ISCSI
+from labctl.trace.protocols.iscsi.sense import KEYS
+
+from .test_oracle import CAPTURES, dissected, ours
+from .test_oracle import ISCSI as NAMES
+
+pytestmark = pytest.mark.needs("tshark")
+
+FIELDS = {
+    "iscsi.opcode": "opcode", "iscsi.initiatortasktag": "itt", "iscsi.cmdsn": "cmd_sn", "iscsi.statsn": "stat_sn",
+    "iscsi.expstatsn": "exp_stat_sn", "iscsi.expcmdsn": "exp_cmd_sn", "iscsi.maxcmdsn": "max_cmd_sn", "iscsi.datasn": "data_sn",
+    "iscsi.expdatasn": "exp_data_sn", "iscsi.bufferOffset": "offset", "iscsi.r2tsn": "r2t_sn", "iscsi.desireddatalength": "length",
+    "iscsi.targettransfertag": "ttt", "iscsi.totalahslength": "ahs_length", "iscsi.datasegmentlength": "data_length",
+    "iscsi.scsicommand.expecteddatatransferlength": "edtl", "iscsi.scsicommand.attr": "attr", "iscsi.scsiresponse.status": "status",
+    "iscsi.scsiresponse.residualcount": "residual", "iscsi.scsidata.readresidualcount": "residual", "iscsi.login.T": "T",
+    "iscsi.login.csg": "csg", "iscsi.login.nsg": "nsg", "iscsi.versionmax": "version_max", "iscsi.tsih": "tsih", "iscsi.cid": "cid",
+    "iscsi.logout.reason": "reason", "iscsi.logout.response": "response", "iscsi.time2wait": "time2wait",
+    "iscsi.time2retain": "time2retain", "iscsi.taskmanfun.function": "function", "iscsi.taskmanfun.response": "response",
+    "iscsi.taskmanfun.referencedtasktag": "referenced_tag", "iscsi.refcmdsn": "ref_cmd_sn",
+}  # fmt: skip
+"""tshark's fields and ours."""
+
+KEPT = frozenset((
+    *FIELDS, "iscsi.keyvalue", "scsi.sns.key", "scsi.sns.ascascq", "scsi.persresv.reskey", "scsi.persresv.sareskey", "scsi.persresv.type",
+    "scsi_sbc.unmap.lba", "scsi_sbc.unmap.num_blocks",
+))  # fmt: skip
+
+Place = tuple[str, str]
+"""A TCP stream's number and the source port of one of its directions."""
+
+
+@cache
+def told(name: str, folder: Path) -> list[tuple[Place, dict[str, list[str]]]]:
+    """Every PDU as tshark sees it, with what it says of the SCSI command in it."""
+    found: list[tuple[Place, dict[str, list[str]]]] = []
+    place = "", ""
+    for _, proto, fields in dissected(name, folder, "iscsi"):
+        if proto == "tcp":
+            place = fields["tcp.stream"][0], fields["tcp.srcport"][0]
+        elif proto in ("iscsi", "scsi"):
+            if proto == "iscsi":
+                found.append((place, {}))
+            found[-1][1].update({key: values for key, values in fields.items() if key in KEPT})
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("captures")
+
+
+@cache
+def pdus(name: str, streams: frozenset[str]) -> dict[Place, list[Any]]:
+    """The layers of every PDU, by direction."""
+    plain = zstandard.ZstdDecompressor().stream_reader((CAPTURES / f"{name}.pcapng.zst").read_bytes()).read()
+    follow = [word for stream in sorted(streams) for word in ("-z", f"follow,tcp,raw,{stream}")]
+    said = subprocess.run(
+        ["tshark", "-r", "-", "-q", *follow], input=plain, capture_output=True, check=True
+    ).stdout.decode()
+    found = {}
+    for part in said.split("Filter: tcp.stream eq ")[1:]:
+        stream, *lines = part.splitlines()
+        nodes = [line.rpartition(":")[2] for line in lines if line.startswith("Node ")]
+        sides = bytearray(), bytearray()
+        for line in lines:
+            if line.strip() and set(line.strip()) <= set("0123456789abcdef"):
+                sides[line.startswith("\t")].extend(bytes.fromhex(line))
+        header, payload = (f"{kind}Digest=CRC32C".encode() in sides[1][:4096] for kind in ("Header", "Data"))
+        for port, side in zip(nodes, sides, strict=True):
+            found[stream, port] = list(_split(bytes(side), header, payload))
+    return found
+
+
+def _split(data: bytes, header: bool, payload: bool) -> Iterator[Any]:
+    while len(data) >= 48:
+        login = data[0] & 0x3F in (0x03, 0x23)
+        size = int.from_bytes(data[5:8], "big")
+        digests = (header, payload) if not login else (False, False)
+        end = 48 + 4 * data[4] + 4 * digests[0] + (size + 3 & ~3) + 4 * (digests[1] and size > 0)
+        kind = ISCSI.dispatch_hook(data)
+        yield type(kind.__name__, (kind,), {"digests": digests})(data[:end])
+        data = data[end:]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_of_every_pdu_is_the_one_that_tshark_sees(name: str, folder: Path) -> None:
+    theirs: dict[Place, list[dict[str, list[str]]]] = defaultdict(list)
+    for place, fields in told(name, folder):
+        theirs[place].append(fields)
+    mine = pdus(name, frozenset(stream for stream, _ in theirs))
+    compared: dict[str, int] = defaultdict(int)
+    for place, protos in theirs.items():
+        assert len(mine[place]) == len(protos), place
+        for layer, fields in zip(mine[place], protos, strict=True):
+            for word, field in FIELDS.items():
+                for text in fields.get(word, ())[:1]:
+                    assert int(layer.getfieldval(field)) == int(text, 0), (word, layer.show(dump=True))
+                    compared[word] += 1
+            for text in fields.get("iscsi.keyvalue", ()):
+                assert text.encode() in layer.data.split(b"\0")
+                compared["keys"] += 1
+    assert sum(compared.values()) > 1000
+    assert compared["iscsi.r2tsn"] > 0
+    assert compared["keys"] > 20
+
+
+def asked(name: str, folder: Path) -> dict[int, list[dict[str, list[str]]]]:
+    """What tshark says of each SCSI command, by its task tag: those begin anywhere, and no two streams share one."""
+    found: dict[int, list[dict[str, list[str]]]] = defaultdict(list)
+    for _, fields in told(name, folder):
+        entries = found[int(fields["iscsi.initiatortasktag"][0], 16)]
+        opcode = int(fields["iscsi.opcode"][0], 16)
+        if opcode == 0x01:
+            entries.append({"r2ts": [], **fields})
+        elif opcode == 0x31:
+            entries[-1]["r2ts"].append("")
+        elif opcode == 0x21 and int(fields["iscsi.scsiresponse.status"][0], 16) == 2:
+            entries[-1].update({word: values for word, values in fields.items() if word.startswith("scsi.sns.")})
+        elif opcode == 0x05:
+            entries[-1].update({word: values for word, values in fields.items() if word.startswith("scsi_sbc.unmap.")})
+    return found
+
+
+def same_sense(command: Command, fields: dict[str, list[str]]) -> bool:
+    if "scsi.sns.key" not in fields:
+        return False
+    code = int(fields["scsi.sns.ascascq"][0], 0)
+    key = KEYS[int(fields["scsi.sns.key"][0], 0)]
+    assert command.sense.startswith(f"{key} {code >> 8:02x}/{code & 255:02x}"), command
+    return True
+
+
+def same_keys(command: Command, fields: dict[str, list[str]]) -> bool:
+    if "scsi.persresv.reskey" not in fields:
+        return False
+    for word, detail in (("reskey", "reservation_key"), ("sareskey", "service_action_key")):
+        shown = fields[f"scsi.persresv.{word}"][0].replace(":", "").removeprefix("0x")
+        assert f"0x{shown}" == command.details[detail], command
+    return True
+
+
+def same_ranges(command: Command, fields: dict[str, list[str]]) -> bool:
+    if fields["r2ts"]:  # a list in several PDUs: tshark takes each for a list of its own
+        return False
+    blocks, counts = (fields.get(f"scsi_sbc.unmap.{word}", []) for word in ("lba", "num_blocks"))
+    ranges = [(int(block) * 512, int(count) * 512) for block, count in zip(blocks, counts, strict=True)]
+    assert not ranges or command.details.get("ranges", [(command.offset, command.length)]) == ranges, command
+    return bool(ranges)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_of_a_command_is_what_tshark_says(name: str, folder: Path) -> None:
+    """Its R2Ts, its sense, its reservation's keys, and the blocks that it unmaps."""
+    theirs = asked(name, folder)
+    seen: dict[str, int] = defaultdict(int)
+    for command in ours(name):
+        if "cdb" not in command.details:
+            continue
+        fields = theirs[command.tag].pop(0)
+        assert command.round_trips == len(fields["r2ts"]), command
+        seen["r2ts"] += command.round_trips
+        seen["senses"] += same_sense(command, fields)
+        seen["keys"] += same_keys(command, fields)
+        seen["unmaps"] += same_ranges(command, fields)
+    assert not any(theirs.values())
+    assert seen["r2ts"] > 0
+    assert seen["unmaps"] > 0
+    if name != "linux-iscsi-digests":
+        assert seen["senses"] > 10
+        assert seen["keys"] >= 5
