@@ -69,7 +69,7 @@ class FakeNetwork:
         )
 
     def guards(self, node: str) -> tuple[str, ...]:
-        return (f"firewall:{node}",) if self.name == "guarded" else ()
+        return (f"netns:{node}",) if self.name == "guarded" else ()
 
     def guest_address(self, key: str, *, address: str | None = None) -> tuple[str, str]:
         chosen = address or self._choose(key)

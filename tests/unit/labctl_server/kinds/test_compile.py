@@ -167,7 +167,7 @@ def test_a_vm_waits_for_what_guards_its_networks_on_its_host() -> None:
     ).replace('nics = [{ network = "production" }]', 'nics = [{ network = "guarded" }]')
     result = compiled(text)
     needs = {unit.id: unit.needs for unit in result.units}
-    assert f"firewall:{host_of(result, 'web1')}" in needs["vm:web1"]
+    assert f"netns:{host_of(result, 'web1')}" in needs["vm:web1"]
 
 
 def test_a_host_keeps_the_addresses_that_it_names() -> None:
