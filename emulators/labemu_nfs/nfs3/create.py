@@ -62,7 +62,7 @@ def _made(request: Request, directory: Target, key: Key) -> Body | Job:
             attributes = FALSE
         return [_OK + handle + attributes + directory.wcc()]
 
-    return request.durable([directory], results)
+    return request.durable([directory], results, made=key)
 
 
 def create3(request: Request, arguments: Decoder) -> Body | Job:

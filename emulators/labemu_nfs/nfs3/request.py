@@ -109,7 +109,12 @@ class Request:
         return TRUE + opaque(self.context.handles.make(target.export.fsid, key))
 
     def durable(
-        self, changed: list[Target], finish: Callable[[], Body], failure: Callable[[Request], bytes] | None = None
+        self,
+        changed: list[Target],
+        finish: Callable[[], Body],
+        failure: Callable[[Request], bytes] | None = None,
+        *,
+        made: Key | None = None,
     ) -> Body | Job:
         """Answer a change of names or attributes once it is on stable storage (RFC 1813 4.8), where the export says `sync`.
 
@@ -117,10 +122,12 @@ class Request:
             changed: what to make durable.
             finish: makes the results.
             failure: makes what follows the status if that fails; wcc_data of the first target unless given.
+            made: a new node in the first of them, which got its owner and mode after its name.
         """
         if not changed[0].export.sync:
             return finish()
-        syncs = [target.store.sync(target.key) for target in changed]
+        syncs = [] if made is None else [changed[0].store.sync(made)]
+        syncs += [target.store.sync(target.key) for target in changed]
 
         def run() -> None:
             for sync in syncs:

@@ -51,7 +51,7 @@ def create(compound: Compound, arguments: Decoder) -> bytes | Wait:
         directory.changed()
         return change_info(before.change, directory.attributes.change) + encode_bitmap(settings.mask)
 
-    return compound.durable([directory], results)
+    return compound.durable([made, directory], results)
 
 
 def _make(

@@ -53,15 +53,34 @@ _VERIFIER_MASK = 1 << Attribute.TIME_ACCESS | 1 << Attribute.TIME_MODIFY
 
 
 class _Target:
-    """What is opened: `directory` where it was named, `before` the directory's change, `made` whether it is new, `mask` what was set."""
+    """What is opened.
 
-    __slots__ = ("before", "directory", "made", "mask", "node")
+    Args:
+        node: it.
+        directory: where it was named, or None.
+        before: the directory's change then.
+        made: whether it is new.
+        cut: whether it was there and is empty now.
+        mask: the attributes that were set.
+    """
 
-    def __init__(self, node: Node, directory: Node | None, before: int, *, made: bool = False, mask: int = 0) -> None:
+    __slots__ = ("before", "cut", "directory", "made", "mask", "node")
+
+    def __init__(
+        self,
+        node: Node,
+        directory: Node | None,
+        before: int,
+        *,
+        made: bool = False,
+        cut: bool = False,
+        mask: int = 0,
+    ) -> None:
         self.node = node
         self.directory = directory
         self.before = before
         self.made = made
+        self.cut = cut
         self.mask = mask
 
 
@@ -104,9 +123,11 @@ def _open(compound: Compound, state: NfsState, owner: OpenOwner, given: OpenArgu
     def results() -> bytes:
         return _results(target, opened, owner, delegation)
 
+    if target.cut:
+        return compound.durable((target.node,), results)
     if not target.made or target.directory is None:
         return results()
-    return compound.durable((target.directory, target.node), results)
+    return compound.durable((target.node, target.directory), results)
 
 
 def _results(target: _Target, opened: Open, owner: OpenOwner, delegation: bytes) -> bytes:
@@ -204,7 +225,7 @@ def _existing(
     if settings is None or settings.change.size != 0:
         return _Target(node, directory, before)  # the other attributes are for a new file (RFC 8881 18.16.3)
     _truncate(compound, state, owner, node, settings, given)
-    return _Target(node, directory, before, mask=1 << Attribute.SIZE)
+    return _Target(node, directory, before, cut=True, mask=1 << Attribute.SIZE)
 
 
 def _truncate(
