@@ -38,10 +38,13 @@ def labctl_unit_handlers() -> Iterable[UnitHandler]:
 
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
-    """The groups `link` and `firewall`."""
+    """The groups `link`, `net` and `firewall`."""
     text = "The distributed firewall: rules, which of them decides, and how often each did."
     return (
         CommandGroup(name="link", help="Slow, lossy, broken cables.", app="labctl_network.cli.link:app"),
+        CommandGroup(
+            name="net", help="Networks: who is on them, and which way frames take.", app="labctl_network.cli.net:app"
+        ),
         CommandGroup(name="firewall", help=text, app="labctl_network.cli.firewall:app"),
     )
 

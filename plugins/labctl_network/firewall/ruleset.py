@@ -169,7 +169,7 @@ def _forget(made: _Table, present: Sequence[Mapping[str, Any]], rules: set[str],
         if name not in KEPT_SETS and name.removeprefix(LOG) not in logged:
             made.remove("set", name)
     for name in _names(present, "counter", "bridge"):
-        if name.removeprefix(HITS) not in {*rules, DEFAULT}:
+        if name != HITS + DEFAULT and name.removeprefix(HITS) not in rules:
             made.remove("counter", name)
 
 

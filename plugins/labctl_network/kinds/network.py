@@ -17,6 +17,7 @@ from labctl.model.unit import Unit
 from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyView
 from labctl_network import addressing
 from labctl_network.impair.links import LinkActions
+from labctl_network.kinds.reaching import ReachActions
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class NetworkKind(Kind[NetworkSpec]):
 
     def __init__(self) -> None:
         self._links = LinkActions()
+        self._reach = ReachActions()
 
     def check(self, resource: Resource[NetworkSpec], view: TopologyView) -> Iterable[Problem]:
         """Subnets must not overlap: each overlap is reported once, at the later of the two."""
@@ -103,8 +105,8 @@ class NetworkKind(Kind[NetworkSpec]):
         )
 
     def actions(self) -> Mapping[str, Action]:
-        """What can be done to its links."""
-        return self._links.by_name()
+        """What can be done to its links, and asked of who is on it."""
+        return {**self._links.by_name(), **self._reach.by_name()}
 
     def network(self, resource: Resource[NetworkSpec], view: CompileView) -> SwitchedNetwork:
         """The resource as a contract."""
