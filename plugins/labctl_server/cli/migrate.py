@@ -72,7 +72,7 @@ def _follow(client: DaemonClient, task: dict[str, Any], *, quiet: bool) -> dict[
 def _look(client: DaemonClient, task: dict[str, Any]) -> dict[str, Any]:
     """The task as it is now; should the host that it left have been restarted, where the VM is tells how it ended."""
     try:
-        found: dict[str, Any] = client.action("vm", task["vm"], "migration", {"source": task["source"]})["result"]
+        found: dict[str, Any] = client.action("vm", task["vm"], "migration")["result"]
     except LabError:
         now = client.get("/v1/status", {"observe": "true"})["resources"]
         host = next(

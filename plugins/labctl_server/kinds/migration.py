@@ -6,6 +6,7 @@ learnt by looking (VmHandler.observe), whoever moved it.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from labctl.model.quantity import format_bytes
 from labctl.model.resource import Resource
 from labctl.model.suggest import did_you_mean
 from labctl.model.unit import RecordedUnit, UnitState
-from labctl.plugin.api import Action, ActionContext
+from labctl.plugin.api import Action, ActionContext, AgentCalls
 from labctl_server.kinds.actions import host_of
 
 VMOTION_NETWORK = "vmotion"
@@ -28,6 +29,9 @@ VMOTION_NETWORK = "vmotion"
 
 CHECK_DEADLINE = 10.0
 """Seconds for a host to try each array; it gives each three."""
+
+ASK_DEADLINE = 3.0
+"""Seconds for a host to tell of a migration, which it does at once; one that is cut off is passed over."""
 
 UPLINK = "vmnic"
 VSWITCH = "vSwitch"
@@ -77,19 +81,43 @@ async def check(context: ActionContext, resource: Resource[Any], arguments: Json
     return {"checks": [dict(vars(found)) for found in await plan.checks()]}
 
 
-async def migration(context: ActionContext, resource: Resource[Any], arguments: JsonObject) -> Json:
-    """The last migration as a task. `source`: the host that it left or leaves; the VM's own if not said."""
-    return await _task(context, resource, arguments, "GET")
+async def migration(context: ActionContext, resource: Resource[Any], _arguments: JsonObject) -> Json:
+    """The last migration as a task: the host that the VM left remembers it. No arguments.
+
+    Raises:
+        NotRunningError: no host knows of one.
+    """
+    path = f"/v1/vms/{resource.name}/migration"
+    asked = [_ask(context.services.agent(host), path) for host in _hosts(context)]
+    known = [task for task in await asyncio.gather(*asked) if task is not None]
+    if not known:
+        raise NotRunningError(
+            f"no host knows of a migration of {resource.name}",
+            hint=f"begin one: labctl vm migrate {resource.name} --to HOST",
+        )
+    return max(known, key=lambda task: task["started"])
 
 
-async def cancel(context: ActionContext, resource: Resource[Any], arguments: JsonObject) -> Json:
-    """Cancel the migration that is under way; returns the task."""
-    return await _task(context, resource, arguments, "DELETE")
+async def cancel(context: ActionContext, resource: Resource[Any], _arguments: JsonObject) -> Json:
+    """Cancel the migration that is under way; returns the task. No arguments."""
+    agent = context.services.agent(host_of(context, resource))
+    return await agent.call("DELETE", f"/v1/vms/{resource.name}/migration")
 
 
-async def _task(context: ActionContext, resource: Resource[Any], arguments: JsonObject, method: str) -> Json:
-    source = str(arguments.get("source") or host_of(context, resource))
-    return await context.services.agent(source).call(method, f"/v1/vms/{resource.name}/migration")
+async def _ask(agent: AgentCalls, path: str) -> dict[str, Any] | None:
+    try:
+        return cast("dict[str, Any]", await agent.call("GET", path, timeout=ASK_DEADLINE))
+    except (AgentUnreachableError, NotRunningError):
+        return None
+
+
+def _hosts(context: ActionContext) -> Mapping[str, JsonObject]:
+    """The hosts' agents by host."""
+    return {
+        str(record.unit.spec["node"]): record.unit.spec
+        for record in context.units_of_type("agent")
+        if record.unit.resource.kind == "host"
+    }
 
 
 class _Plan:
@@ -100,11 +128,7 @@ class _Plan:
         self._vm = resource
         self._record = _vm_record(context, resource)
         self._machine = cast("dict[str, Any]", self._record.unit.spec["machine"])
-        self._hosts = {
-            str(record.unit.spec["node"]): record.unit.spec
-            for record in context.units_of_type("agent")
-            if record.unit.resource.kind == "host"
-        }
+        self._hosts = _hosts(context)
         self.source = str(self._record.unit.spec["host"])
         self.destination = self._destination(arguments)
 

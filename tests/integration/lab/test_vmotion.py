@@ -88,6 +88,19 @@ def test_a_vm_that_writes_goes_to_and_fro_and_no_byte_is_wrong(quickstart, vm: s
     assert wrong == 0
 
 
+def test_what_a_file_grew_by_on_the_way_is_read_at_the_destination(quickstart) -> None:
+    """Nothing is written after it arrived: a destination that remembered the file's old length would read zeroes."""
+    migrate(quickstart, "db1", "--bandwidth", "4MiB", "--no-wait")
+    wait_for(lambda: task(quickstart, "db1")["phase"] == "copying", timeout=DEADLINE)
+    grow = "dd if=/dev/urandom of=/root/grown bs=64k count=64 2>/dev/null; sync; md5sum </root/grown"
+    written = quickstart.exec("db1", "sh", "-c", grow).stdout
+    assert task(quickstart, "db1")["phase"] == "copying"
+    assert ended(quickstart, "db1")["state"] == "completed"
+    reread = "echo 3 >/proc/sys/vm/drop_caches; md5sum </root/grown"
+    assert quickstart.exec("db1", "sh", "-c", reread).stdout == written
+    quickstart.exec("db1", "rm", "/root/grown")
+
+
 def test_where_a_vm_went_stays_so(quickstart) -> None:
     """Labd dies while it goes; the hosts finish, the next labd finds it, and `up` leaves it there."""
     target = other(where(quickstart)["web1"]["host"])
