@@ -12,7 +12,6 @@ from labctl.cli.output import print_json, print_table, write
 from labctl.cli.target import lab_client
 from labctl.daemon.client import DaemonClient
 from labctl.errors import ConflictError, LabError, UsageError
-from labctl.model.quantity import format_bytes
 
 POLL_INTERVAL = 0.2
 """Seconds between two looks at a migration."""
@@ -28,6 +27,10 @@ def migrate(
         int | None,
         typer.Option(help="Milliseconds that the switchover may take; 500 if not said.", min=1, show_default=False),
     ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Send the memory as it is, to look at it with `labctl trace`; else under TLS."),
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only look whether it could be done.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the migration that is under way.")] = False,
     background: Annotated[bool, typer.Option("--no-wait", help="Begin, and do not wait for the end.")] = False,
@@ -46,7 +49,7 @@ def migrate(
         task = client.action("vm", name, "cancel-migration" if cancel else "migration")["result"]
         _show(task, json)
         return
-    arguments: dict[str, Any] = {"to": to, "downtime": downtime, "bandwidth": _bytes(bandwidth)}
+    arguments: dict[str, Any] = {"to": to, "downtime": downtime, "bandwidth": _bytes(bandwidth), "encrypted": not plain}
     if check:
         _check(client.action("vm", name, "check-migration", arguments)["result"]["checks"], json)
         return
@@ -90,11 +93,15 @@ def _show(task: dict[str, Any], json: bool) -> None:
         print_json(task)
     elif task["state"] == "completed":
         write(
-            f"{task['vm']}: migrated from {task['source']} to {task['destination']}: {format_bytes(task['transferred'])} "
+            f"{task['vm']}: migrated from {task['source']} to {task['destination']}: {_size(task['transferred'])} "
             f"in {task['passes']} passes, {_figure(task['downtime'])} of downtime"
         )
     else:
         write(_at(task))
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def _figure(milliseconds: float | None) -> str:
@@ -104,9 +111,7 @@ def _figure(milliseconds: float | None) -> str:
 def _at(task: dict[str, Any]) -> str:
     done = ""
     if task["total"]:
-        done = (
-            f", pass {task['passes']}, {format_bytes(task['transferred'])} sent, {format_bytes(task['remaining'])} left"
-        )
+        done = f", pass {task['passes']}, {_size(task['transferred'])} sent, {_size(task['remaining'])} left"
     phase = task["phase"] if task["state"] == "running" else task["state"]
     return f"{task['vm']}: {task['source']} → {task['destination']}: {phase}{done}"
 

@@ -48,6 +48,7 @@ from labctl.linux.syscalls import disable_huge_pages
 from labctl_server.hostd.arrivals import Arrivals
 from labctl_server.hostd.body import read_model
 from labctl_server.hostd.driver import GuestDriver, QemuDriver
+from labctl_server.hostd.encryption import Credentials
 from labctl_server.hostd.host import Host
 from labctl_server.hostd.migration import Peer
 from labctl_server.hostd.reach import missing_for
@@ -163,6 +164,12 @@ class HostApplication:
             driver=driver or _qemu(config.lab, config.node, self._config.cache),
             publish=publish,
             peer=peer or _peers(config),
+            credentials=Credentials(
+                folder=config.directory / "tls",
+                certificate=config.certificate,
+                key=config.key,
+                authority=config.authority,
+            ),
         )
         self._vms: dict[str, Vm] = {}
         self._arrivals = Arrivals(self._host, self._vms)
@@ -192,6 +199,7 @@ class HostApplication:
     async def start(self) -> None:
         """Become the one hostd of this folder, and adopt what a killed predecessor left running."""
         self._lock_file = await _lock(self._directory / "hostd.lock")
+        self._host.credentials.lay_out()
         records = self._host.store.load()
         self._vms |= {name: Vm(self._host, record) for name, record in records.items()}
         await asyncio.gather(*(vm.adopt() for vm in self._vms.values()))

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from labctl.errors import ConflictError, LabError
 from labctl_server.hostd.body import read_model
+from labctl_server.hostd.encryption import take_back
 from labctl_server.hostd.host import Host
 from labctl_server.hostd.migration import READY_DEADLINE, announce, configure
 from labctl_server.hostd.store import VmRecord
@@ -32,6 +33,7 @@ class ArrivalBody(BaseModel):
         source: the host that it comes from.
         machine: its hardware here.
         listen: the address for the migration's stream.
+        encrypted: whether it comes under TLS.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +41,7 @@ class ArrivalBody(BaseModel):
     source: str
     machine: Machine
     listen: str
+    encrypted: bool = True
 
 
 class Arrivals:
@@ -82,6 +85,10 @@ class Arrivals:
         vm = self._vms[name] = Vm(self._host, record)
         try:
             monitor = await vm.receive(arrival)
+            await configure(monitor, {})
+            if body.encrypted:
+                given = await self._host.credentials.give(monitor, arrival, "server", body.source)
+                await monitor.execute("migrate-set-parameters", given)
             uri = await _listen(monitor, body.listen)
         except BaseException:
             await self._forget(vm)
@@ -110,6 +117,7 @@ class Arrivals:
         resumed = time.time()
         if first:
             await announce(vm.monitor())
+            await take_back(vm.monitor(), arrival)
         return JSONResponse({"resumed": resumed})
 
     async def _abandon(self, request: Request) -> Response:
@@ -139,7 +147,6 @@ def _names(request: Request) -> tuple[str, str]:
 async def _listen(monitor: Monitor, address: str) -> str:
     """Have QEMU wait for a migration at an address; returns where exactly."""
     host = f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
-    await configure(monitor, {})
     await monitor.execute("migrate-incoming", {"uri": f"tcp:{host}:0"})
     told = await monitor.execute("query-migrate")
     return f"tcp:{host}:{told['socket-address'][0]['port']}"

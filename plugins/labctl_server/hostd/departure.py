@@ -76,7 +76,12 @@ class Departure:
 
     def _new(self, order: Order) -> Migration:
         made = Migration(
-            self._source, order, host=self._host.name, peer=self._host.peer(order), publish=self._host.publish
+            self._source,
+            order,
+            host=self._host.name,
+            peer=self._host.peer(order),
+            publish=self._host.publish,
+            credentials=self._host.credentials,
         )
         self._host.departures[self._source.name] = made.progress
         return made

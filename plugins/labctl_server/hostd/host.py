@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from labctl.agent.application import Publisher
 from labctl_server.hostd.driver import GuestDriver
+from labctl_server.hostd.encryption import Credentials
 from labctl_server.hostd.migration import Peer, Progress
 from labctl_server.hostd.store import Order, VmStore
 from labctl_server.hostd.taps import Taps
@@ -24,6 +25,7 @@ class Host:
         driver: what runs them.
         publish: where events go.
         peer: leads to the agent of the host that a VM is to move to.
+        credentials: what QEMU shows of this host in a migration.
         departures: each VM's last migration away from here, also when the VM is forgotten.
     """
 
@@ -34,4 +36,5 @@ class Host:
     driver: GuestDriver
     publish: Publisher
     peer: Callable[[Order], Peer]
+    credentials: Credentials
     departures: dict[str, Progress] = field(default_factory=dict)

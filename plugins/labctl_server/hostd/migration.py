@@ -27,6 +27,7 @@ from labctl.agent.application import Publisher
 from labctl.agent.client import AgentUnreachableError
 from labctl.errors import ConflictError, LabError, NotRunningError
 from labctl.model.json import Json, JsonObject
+from labctl_server.hostd.encryption import PLAIN, Credentials, take_back
 from labctl_server.hostd.store import Order
 from labctl_server.machine import Machine
 from labctl_server.qemu.monitor import Monitor
@@ -145,9 +146,13 @@ class Migration:
         host: this host's name.
         peer: the destination's agent.
         publish: where events go.
+        credentials: what QEMU shows of this host.
     """
 
-    def __init__(self, source: Source, order: Order, *, host: str, peer: Peer, publish: Publisher) -> None:
+    def __init__(
+        self, source: Source, order: Order, *, host: str, peer: Peer, publish: Publisher, credentials: Credentials
+    ) -> None:
+        self._credentials = credentials
         self._source = source
         self._order = order
         self._peer = peer
@@ -230,12 +235,17 @@ class Migration:
             "source": self.progress.source,
             "machine": machine.model_dump(mode="json"),
             "listen": self._order.listen,
+            "encrypted": self._order.encrypted,
         }
         answer = await self._peer.call("PUT", self._path(), body, timeout=PREPARE_DEADLINE)
         uri = answer.get("uri") if isinstance(answer, dict) else None
         self._check_cancelled()
         monitor = self._source.monitor()
-        await configure(monitor, {"max-bandwidth": self._order.bandwidth, "downtime-limit": self._order.downtime})
+        given = PLAIN
+        if self._order.encrypted:
+            given = await self._credentials.give(monitor, self._order.id, "client", self._order.host)
+        limits = {"max-bandwidth": self._order.bandwidth, "downtime-limit": self._order.downtime}
+        await configure(monitor, {**limits, **given})
         await monitor.execute("migrate", {"uri": uri})
         self.progress.phase = "copying"
         await self._copied()
@@ -270,6 +280,7 @@ class Migration:
         """The VM carries on here. The destination's process is paused for good: nobody will tell it otherwise."""
         try:
             await carry_on(self._source.monitor())
+            await take_back(self._source.monitor(), self._order.id)
         except NotRunningError:
             log.warning("%s went off while it was migrated", self._source.name)
         except LabError as trouble:

@@ -36,6 +36,7 @@ class Order(BaseModel):
         machine: the VM's hardware on the destination, without what it boots from.
         bandwidth: bytes a second at most.
         downtime: milliseconds that the switchover may take; the copying goes on until it fits.
+        encrypted: whether its stream goes under TLS.
         handing_over: whether the destination may have been told to let the VM run.
     """
 
@@ -49,6 +50,7 @@ class Order(BaseModel):
     machine: Machine
     bandwidth: int = Field(default=2**30, gt=0)
     downtime: int = Field(default=500, gt=0, le=2_000_000)
+    encrypted: bool = True
     handing_over: bool = False
 
 

@@ -278,6 +278,7 @@ class Vm:
                 raise
             except LabError as error:  # it may have begun: then its end is a crash, and not for the source to undo
                 log.warning("letting %s run: %s", self.name, error.message)
+            await self._tools.start(wanted=self.running_machine().tools)
         self._host.publish("vm.arrived", vm=self.name)
 
     async def _end_remains(self) -> None:
@@ -369,7 +370,8 @@ class Vm:
         await asyncio.wait({connecting, self._watcher}, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done() and connecting.exception() is None:
             self._monitor = monitor
-            await self._tools.start(wanted=(self._record.running or self._record.machine).tools)
+            if not self.arriving:  # what is said to a guest that is not there yet, it would hear late or never
+                await self._tools.start(wanted=self.running_machine().tools)
             return
         connecting.cancel()
         await asyncio.wait({connecting})

@@ -58,7 +58,7 @@ def migration_actions() -> Mapping[str, Action]:
 
 
 async def migrate(context: ActionContext, resource: Resource[Any], arguments: JsonObject) -> Json:
-    """Begin to migrate. `to`: the host; `bandwidth` (bytes a second) and `downtime` (ms) where wanted. Returns the task.
+    """Begin to migrate. `to`: the host; `bandwidth` (bytes a second), `downtime` (ms) and `encrypted` where wanted. Returns the task.
 
     Raises:
         ConflictError: a check failed; the message lists all that did.
@@ -70,7 +70,7 @@ async def migrate(context: ActionContext, resource: Resource[Any], arguments: Js
             f"{resource.name} cannot be migrated to {plan.destination}: " + "; ".join(found.detail for found in failed),
             hint=f"see all checks: labctl vm migrate {resource.name} --to {plan.destination} --check",
         )
-    limits = {key: arguments[key] for key in ("bandwidth", "downtime") if arguments.get(key) is not None}
+    limits = {key: arguments[key] for key in ("bandwidth", "downtime", "encrypted") if arguments.get(key) is not None}
     body: JsonObject = {**plan.order(), **limits}
     return cast("Json", await plan.agent(plan.source).call("POST", f"/v1/vms/{resource.name}/migration", body))
 

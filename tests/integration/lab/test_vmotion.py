@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from labctl.testing.waiting import wait_for
 from labctl_server.hostd import process
 
 pytestmark = [
-    pytest.mark.needs("root", "qemu", "qemu-iscsi", "qemu-nfs", "tun"),
+    pytest.mark.needs("root", "qemu", "qemu-iscsi", "qemu-nfs", "tun", "tshark"),
     pytest.mark.xdist_group("lab"),
     pytest.mark.timeout(600),
 ]
@@ -152,6 +154,27 @@ def test_a_destination_that_is_killed_leaves_the_vm_at_its_source(quickstart, vi
     assert (after["host"], after["pid"], after["power"]) == (before["host"], before["pid"], "on")
     alive(lab, "web1")
     wait_for(lambda: not processes.alive(found), timeout=DEADLINE)
+
+
+@pytest.mark.parametrize("options", [(), ("--plain",)], ids=["encrypted", "plain"])
+def test_a_guests_memory_crosses_the_network_under_tls_unless_asked_otherwise(
+    quickstart, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    source = where(quickstart)["web1"]["host"]
+    secret = "written-in-the-guest"
+    quickstart.exec(
+        "web1", "sh", "-c", f"i=0; while [ $i -lt 400 ]; do echo {secret}; i=$((i+1)); done >/dev/shm/secret"
+    )
+    capture = tmp_path / "vmotion.pcapng"
+    words = ["nsenter", f"--net={quickstart.namespace(source)}", "dumpcap", "-q", "-i", "vmk0", "-w", str(capture)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as dumpcap:
+        assert dumpcap.stderr is not None
+        while "File:" not in dumpcap.stderr.readline():
+            pass
+        migrate(quickstart, "web1", *options)
+        dumpcap.send_signal(signal.SIGINT)
+    assert capture.stat().st_size > 10 * 2**20
+    assert (secret.encode() in capture.read_bytes()) == bool(options)
 
 
 def test_what_stands_against_a_migration_is_listed(quickstart) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from labctl.agent.client import AgentUnreachableError
 from labctl.errors import ConflictError, LabError, NotRunningError
 from labctl.model.json import Json
 from labctl_server.hostd import migration as module
+from labctl_server.hostd.encryption import PLAIN, Credentials, take_back
 from labctl_server.hostd.migration import Migration
 from labctl_server.hostd.store import Order
 from labctl_server.machine import Boot, Machine
@@ -27,6 +29,7 @@ class World:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.arguments: dict[str, Any] = {}
         self.told: list[str] = []
         self.noted: Order | None = ORDER
         self.left: Order | None = None
@@ -59,6 +62,7 @@ class World:
     # its monitor (qemu.monitor.Monitor)
     async def execute(self, command: str, arguments: Any = None, *, timeout: float = 10.0) -> Any:
         self.said.append(command)
+        self.arguments[command] = arguments
         if command == "query-migrate":
             self.on_look()
             look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
@@ -104,7 +108,10 @@ class World:
         self.told.append(event)
 
     def migration(self, order: Order = ORDER) -> Migration:
-        return Migration(self, order, host="esx1", peer=self, publish=self.publish)
+        credentials = Credentials(
+            folder=Path("/tls"), certificate=Path("/node.pem"), key=Path("/node.key"), authority=Path("/ca.pem")
+        )
+        return Migration(self, order, host="esx1", peer=self, publish=self.publish, credentials=credentials)
 
 
 @pytest.fixture
@@ -119,6 +126,7 @@ async def test_a_migration_goes_step_by_step(world: World) -> None:
     await migration.run()
     assert world.said == [
         "PUT m1",
+        "object-add",
         "migrate-set-capabilities",
         "migrate-set-parameters",
         "migrate",
@@ -225,3 +233,57 @@ async def test_a_fault_of_ours_leaves_the_vm_here_too(world: World) -> None:
     await migration.run()
     assert migration.progress.message == "a fault in labctl; the host's log has it"
     assert world.runs_here
+
+
+async def test_qemu_is_told_the_limits_and_whom_to_trust(world: World) -> None:
+    await world.migration(ORDER.model_copy(update={"bandwidth": 1000, "downtime": 200})).run()
+    assert world.arguments["migrate-set-parameters"] == {
+        "max-bandwidth": 1000,
+        "downtime-limit": 200,
+        "tls-creds": "tls-m1",
+        "tls-hostname": "esx2",
+        "tls-authz": "",
+    }
+    assert world.arguments["object-add"] == {
+        "qom-type": "tls-creds-x509",
+        "id": "tls-m1",
+        "dir": "/tls",
+        "endpoint": "client",
+        "verify-peer": True,
+        "sanity-check": False,
+    }
+    states = {
+        entry["capability"]: entry["state"] for entry in world.arguments["migrate-set-capabilities"]["capabilities"]
+    }
+    assert states == {"auto-converge": True, "multifd": False, "xbzrle": False, "postcopy-ram": False}
+
+
+async def test_a_plain_stream_is_one_that_was_asked_for(world: World) -> None:
+    await world.migration(ORDER.model_copy(update={"encrypted": False})).run()
+    assert world.arguments["migrate-set-parameters"].items() >= PLAIN.items()
+    assert "object-add" not in world.said
+
+
+async def test_the_destination_takes_the_source_and_nobody_else(world: World, tmp_path: Path) -> None:
+    for name in ("node.pem", "node.key", "ca.pem"):
+        (tmp_path / name).write_text(name)
+    credentials = Credentials(
+        folder=tmp_path / "tls",
+        certificate=tmp_path / "node.pem",
+        key=tmp_path / "node.key",
+        authority=tmp_path / "ca.pem",
+    )
+    for _ in range(2):  # a second hostd of the folder finds it laid out
+        credentials.lay_out()
+    assert {file.name: file.read_text() for file in credentials.folder.iterdir()} == {
+        "ca-cert.pem": "ca.pem",
+        "server-cert.pem": "node.pem",
+        "server-key.pem": "node.key",
+        "client-cert.pem": "node.pem",
+        "client-key.pem": "node.key",
+    }
+    given = await credentials.give(world, "m1", "server", "esx1")  # type: ignore[arg-type]
+    assert given == {"tls-creds": "tls-m1", "tls-hostname": "", "tls-authz": "guard-m1"}
+    assert world.arguments["object-add"] == {"qom-type": "authz-simple", "id": "guard-m1", "identity": "CN=esx1"}
+    await take_back(world, "m1")  # type: ignore[arg-type]
+    assert world.said[-2:] == ["object-del", "object-del"]
