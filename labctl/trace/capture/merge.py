@@ -8,40 +8,24 @@ from __future__ import annotations
 
 import select
 from collections.abc import Sequence
+from operator import itemgetter
 from types import TracebackType
-from typing import NamedTuple
 
-from labctl.linux.packet_ring import Block, PacketRing
+from labctl.linux.packet_ring import Block, CapturedPacket, PacketRing
 
 BLOCKS_AT_ONCE = 8
 """Blocks of one ring in one batch: 8 MiB, a few milliseconds of decoding."""
-
-
-class Seen(NamedTuple):
-    """One packet.
-
-    Args:
-        time: nanoseconds since 1970.
-        link: the index of its ring.
-        length: bytes that it had on the wire.
-        data: what was kept; valid until the batch is released.
-    """
-
-    time: int
-    link: int
-    length: int
-    data: memoryview | bytes
 
 
 class Batch:
     """Packets in the order of their times, and the blocks that hold them.
 
     Args:
-        packets: the packets.
+        packets: the packets; their link is the index of their ring.
         blocks: to hand back to the kernel by `release`, after which the packets' data is worth nothing.
     """
 
-    def __init__(self, packets: list[Seen], blocks: list[Block]) -> None:
+    def __init__(self, packets: list[CapturedPacket], blocks: list[Block]) -> None:
         self.packets = packets
         self._blocks = blocks
 
@@ -73,13 +57,14 @@ class Merge:
             timeout: seconds.
         """
         self._poll.poll(timeout * 1000)
-        packets: list[Seen] = []
+        packets: list[CapturedPacket] = []
         blocks: list[Block] = []
         for link, ring in enumerate(self._rings):
             for block in ring.take(BLOCKS_AT_ONCE):
                 blocks.append(block)
-                packets.extend(Seen(time, link, length, data) for time, length, data in block.packets())
-        packets.sort(key=_time)
+                packets += block.packets(link)
+        if len(self._rings) > 1:
+            packets.sort(key=itemgetter(0))
         return Batch(packets, blocks)
 
     def skip(self) -> int:
@@ -108,7 +93,3 @@ class Merge:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _time(packet: Seen) -> int:
-    return packet.time

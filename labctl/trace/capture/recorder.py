@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from labctl.errors import LabError
 from labctl.trace.capture.merge import Merge
 from labctl.trace.capture.output import Output
-from labctl.trace.record import Annotation, Link, Packet
+from labctl.trace.record import Annotation, Link
 
 WAIT = 0.1
 """Seconds between looks at the lab's events and at whether to stop, when no packets come."""
@@ -100,11 +100,9 @@ class Recorder:
     def _step(self, wait: float) -> int:
         batch = self._merge.wait(wait)
         self._annotate()
-        write, snaplen, count = self._output.writer.write, self._snaplen, len(batch.packets)
+        count = len(batch.packets)
         try:
-            for frame, (at, link, length, data) in enumerate(batch.packets, self._packets + 1):
-                write(Packet(frame=frame, time=at, link=link, data=data[:snaplen], length=length))
-                self._bytes += length
+            self._bytes += self._output.writer.write_run(batch.packets, self._snaplen)
         finally:
             batch.release()
         self._packets += count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from typing import BinaryIO, Final
 
 from labctl.trace.files import blocks
@@ -20,6 +21,8 @@ COMMENTED: Final = frozenset({"event", "fault", "drops"})
 """Annotations that are comments, too. Names are long and stages come with each command: they would bury the rest in Wireshark."""
 
 PACKET: Final = struct.Struct("<IIIIIII")
+_LENGTH: Final = struct.Struct("<I")
+_AROUND: Final = PACKET.size + _LENGTH.size
 
 
 class PcapngWriter:
@@ -76,6 +79,45 @@ class PcapngWriter:
         )
         self._file.write(b"".join((head, packet.data, padding, options, struct.pack("<I", total))))
         self.written += total
+
+    def write_run(self, packets: Sequence[tuple[int, int, int, bytes | memoryview]], snaplen: int | None = None) -> int:
+        """Write packets as they come from a ring, at a fifth of what as many calls of `write` take.
+
+        Args:
+            packets: of each, its time in nanoseconds since 1970, its link, the bytes that it had on the wire, and what was kept.
+            snaplen: bytes written of each at most, or None for all.
+
+        Returns:
+            The bytes that they had on the wire.
+
+        Raises:
+            ValueError: a link was not added: a bug of the caller's.
+        """
+        if self._comments and packets:
+            time, link, length, data = packets[0]
+            self.write(Packet(frame=0, time=time, link=link, data=data[:snaplen], length=length))
+            return length + self.write_run(packets[1:], snaplen)
+        unknown = {packet[1] for packet in packets} - set(range(len(self._resolutions)))
+        if unknown:
+            raise ValueError(f"link {min(unknown)} was not added")
+        parts: list[bytes | memoryview] = []
+        pack, tail, nanoseconds = PACKET.pack, _LENGTH.pack, all(each == NANOSECONDS for each in self._resolutions)
+        whole = written = 0
+        for time, link, length, data in packets:
+            if snaplen is not None:
+                data = data[:snaplen]
+            if not nanoseconds:
+                time = time * self._resolutions[link] // NANOSECONDS
+            kept = len(data)
+            total = _AROUND + (kept + 3 & ~3)
+            parts.append(pack(blocks.ENHANCED_PACKET, total, link, time >> 32, time & 0xFFFFFFFF, kept, length))
+            parts.append(data)
+            parts.append(PADDING[kept & 3] + tail(total))
+            written += total
+            whole += length
+        self.written += written
+        self._file.writelines(parts)
+        return whole
 
     def annotate(self, annotation: Annotation) -> None:
         """Write an annotation: a custom block, and for what people want to see a comment on the next packet."""

@@ -52,7 +52,7 @@ def collect(ring: PacketRing, marker: bytes, count: int) -> list[tuple[int, int,
         assert time.monotonic() < deadline, f"{len(found)} of {count} packets seen"
         select.select([ring], [], [], 1.0)
         for block in ring.take(len(ring)):
-            found += [(at, length, bytes(data)) for at, length, data in block.packets() if marker in bytes(data)]
+            found += [(at, length, bytes(data)) for at, _, length, data in block.packets() if marker in bytes(data)]
             block.release()
     return found
 

@@ -54,6 +54,26 @@ def test_tshark_reads_what_was_written(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("snaplen", [None, 0, 7, 60, 64])
+@pytest.mark.parametrize("links", [[ETHERNET], [ETHERNET, SECOND]], ids=len)
+def test_a_run_of_packets_is_written_as_each_of_them_would_be(links: list[Link], snaplen: int | None) -> None:
+    event = Annotation(time=TIME, kind="event", data={"message": "vMotion started"})
+    run = [(TIME + number, number % len(links), 99 + number, bytes(range(58 + number))) for number in range(9)]
+    alone, together = io.BytesIO(), io.BytesIO()
+    writers = [PcapngWriter(file) for file in (alone, together)]
+    for writer in writers:
+        for link in links:
+            writer.add_link(link)
+        writer.annotate(event)
+    for at, number, length, data in run:
+        writers[0].write(packet(time=at, link=number, data=data[:snaplen], length=length))
+    views = [(at, number, length, memoryview(data)) for at, number, length, data in run]
+    assert writers[1].write_run(views, snaplen) == sum(length for _, _, length, _ in run)
+    assert together.getvalue() == alone.getvalue()
+    assert writers[1].written == writers[0].written == len(together.getvalue())
+    assert writers[1].write_run([]) == 0
+
+
 def test_an_annotation_is_a_custom_block_with_json() -> None:
     data = {"hosts": {"10.0.0.1": "esx1"}, "é": [1, None]}
     block = written(Annotation(time=TIME, kind="names", data=data))[-200:]
@@ -83,6 +103,8 @@ def test_the_callers_mistakes_are_named() -> None:
     writer = PcapngWriter(io.BytesIO())
     with pytest.raises(ValueError, match="link 0 was not added"):
         writer.write(packet())
+    with pytest.raises(ValueError, match="link 2 was not added"):
+        PcapngWriter(io.BytesIO()).write_run([(TIME, 2, 1, b"x")])
     with pytest.raises(ValueError, match="link 1 cannot be number 0"):
         writer.add_link(SECOND)
     with pytest.raises(ValueError, match="3 units in a second cannot be written"):
