@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from labctl.agent.client import AgentUnreachableError
-from labctl.errors import ConflictError, LabError
+from labctl.errors import ConflictError, LabError, NotRunningError
 from labctl.linux import processes
 from labctl.model.json import Json, JsonObject
 from labctl.model.unit import Change, Health, Observation, RecordedUnit, Unit
@@ -112,15 +112,10 @@ class VmHandler(UnitHandler):
 
 async def _forgets(services: Services, unit: Unit) -> bool:
     """Have a host forget that the VM went to another, unless the other still has it; whether it did."""
-    agent = services.agent(_host(unit))
-    states = cast("dict[str, dict[str, Any]]", await agent.call("GET", "/v1/vms"))
-    moved = states.get(_name(unit), {}).get("moved")
-    if moved is None:
+    moved = await _moved_to(services, _host(unit), _name(unit))
+    if moved is None or _name(unit) in cast("dict[str, Any]", await services.agent(moved).call("GET", "/v1/vms")):
         return False
-    there = await services.agent(moved["host"]).call("GET", "/v1/vms")
-    if _name(unit) in cast("dict[str, Any]", there):
-        return False
-    await agent.call("DELETE", f"/v1/vms/{_name(unit)}", timeout=DELETE_DEADLINE)
+    await services.agent(_host(unit)).call("DELETE", f"/v1/vms/{_name(unit)}", timeout=DELETE_DEADLINE)
     return True
 
 
@@ -143,18 +138,34 @@ async def _wait_for_tools(services: Services, unit: Unit, state: Mapping[str, An
 
 
 async def _remove(services: Services, unit: Unit) -> None:
+    """Where the VM runs, then where it is remembered that it went there."""
     host, name = _host(unit), _name(unit)
     services.progress(unit.id, "powering off")
+    moved = None
+    with contextlib.suppress(AgentUnreachableError):
+        moved = await _moved_to(services, host, name)
+    for place in (moved, host) if moved is not None else (host,):
+        await _remove_from(services, place, name)
+
+
+async def _remove_from(services: Services, host: str, name: str) -> None:
     try:
-        states = cast("dict[str, dict[str, Any]]", await services.agent(host).call("GET", "/v1/vms"))
-        moved = states.get(name, {}).get("moved")
-        for place in (moved["host"], host) if moved else (host,):  # where it runs, then where it is remembered
-            await services.agent(place).call("DELETE", f"/v1/vms/{name}", timeout=DELETE_DEADLINE)
+        await services.agent(host).call("DELETE", f"/v1/vms/{name}", timeout=DELETE_DEADLINE)
     except AgentUnreachableError:
         token = process.token_of(services.lab.name, host, name)
         running = await asyncio.to_thread(process.find, token, services.namespace(host))
         if running is not None:
             await asyncio.to_thread(processes.terminate, [running], grace=0.0)
+
+
+async def _moved_to(services: Services, host: str, name: str) -> str | None:
+    """The host to which a VM went from another, as the other remembers."""
+    try:
+        state = await services.agent(host).call("GET", f"/v1/vms/{name}", timeout=OBSERVE_DEADLINE)
+    except NotRunningError:
+        return None
+    moved = cast("dict[str, Any]", state).get("moved")
+    return None if moved is None else str(moved["host"])
 
 
 async def _observe_host(services: Services, host: str, units: Sequence[Unit]) -> Mapping[str, Observation]:

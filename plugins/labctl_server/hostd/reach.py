@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 
 from labctl_server.machine import FileSource, IscsiSource, Machine, NfsSource
@@ -45,6 +46,7 @@ async def _reach(address: str, port: int, what: str) -> str | None:
         async with asyncio.timeout(CONNECT_DEADLINE):
             _, writer = await asyncio.open_connection(address, port)
     except (OSError, TimeoutError) as error:
-        return f"{what} cannot be reached ({getattr(error, 'strerror', None) or 'no answer'})"
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no answer"
+        return f"{what} cannot be reached ({why})"
     writer.close()
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.agent.client import AgentUnreachableError
-from labctl.errors import LabError
+from labctl.errors import ConflictError, LabError, NotRunningError
 from labctl.model.json import Json
 from labctl_server.image.recipe import Image
 from labctl_server.image.store import ImageStore
@@ -36,11 +36,15 @@ class FakeHost:
         if method == "DELETE":
             self.vms.pop(name, None)
             return {}
+        if name not in self.vms:
+            raise NotRunningError(f"host esx1 has no VM {name}")
         return self.vms[name]
 
     def _put(self, name: str, body: dict[str, Any]) -> Json:
         if name in self.refuses:
             raise LabError(f"VM {name} did not start")
+        if self.vms.get(name, {}).get("moved"):
+            raise ConflictError(f"{name} was migrated to {self.vms[name]['moved']['host']}")
         on = body["power"] == "on"
         self.vms[name] = {
             "machine": body["machine"],

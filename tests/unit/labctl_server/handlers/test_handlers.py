@@ -28,8 +28,13 @@ def esx1() -> FakeHost:
 
 
 @pytest.fixture
-def services(tmp_path: Path, esx1: FakeHost) -> Iterator[Services]:
-    with lab_services(tmp_path, agents={"esx1": esx1, "esx2": FakeHost()}) as made:
+def esx2() -> FakeHost:
+    return FakeHost()
+
+
+@pytest.fixture
+def services(tmp_path: Path, esx1: FakeHost, esx2: FakeHost) -> Iterator[Services]:
+    with lab_services(tmp_path, agents={"esx1": esx1, "esx2": esx2}) as made:
         yield made
 
 
@@ -176,3 +181,51 @@ async def test_an_image_that_cannot_be_built_fails_its_unit_alone(services: Serv
 
     with pytest.raises(UnitErrors, match="no network"):
         await ImageHandler(lambda cache: ImageStore(cache, [Broken()])).create(services, [image_unit()])
+
+
+def gone_to(host: str) -> dict[str, Any]:
+    """What a host remembers of a VM that was migrated away."""
+    return {
+        "state": "off",
+        "moved": {"host": host, "machine": {"name": "web1", "memory": 1, "tools": True, "nics": [2]}},
+    }
+
+
+async def test_a_vm_that_was_migrated_is_seen_where_it_went(
+    handler: VmHandler, services: Services, esx1: FakeHost
+) -> None:
+    esx1.vms["web1"] = gone_to("esx2")
+    seen = (await handler.observe(services, [recorded(unit())]))["vm:web1"]
+    assert seen.health is Health.OK
+    assert seen.became == {**unit(host="esx2").spec, "machine": gone_to("esx2")["moved"]["machine"]}
+    assert seen.chosen == {("vm-host", "web1"): "esx2"}
+
+
+async def test_the_host_that_a_vm_left_forgets_it_once_that_is_recorded(
+    handler: VmHandler, services: Services, esx1: FakeHost
+) -> None:
+    esx1.vms["web1"] = gone_to("esx2")
+    await handler.settled(services, recorded(unit()), unit(host="esx2"))
+    assert not esx1.vms
+    esx1.reachable = False
+    await handler.settled(services, recorded(unit()), unit(host="esx2"))
+
+
+async def test_a_vm_is_not_put_where_it_left_while_it_runs_where_it_went(
+    handler: VmHandler, services: Services, esx1: FakeHost, esx2: FakeHost
+) -> None:
+    esx1.vms["web1"] = gone_to("esx2")
+    esx2.vms["web1"] = {"state": "running"}
+    with pytest.raises(UnitErrors, match="web1 was migrated to esx2"):
+        await handler.create(services, [unit()])
+    del esx2.vms["web1"]
+    await handler.create(services, [unit()])
+    assert esx1.vms["web1"]["state"] == "running"
+
+
+async def test_a_removal_follows_the_vm(handler: VmHandler, services: Services, esx1: FakeHost, esx2: FakeHost) -> None:
+    esx1.vms["web1"] = gone_to("esx2")
+    esx2.vms["web1"] = {"state": "running"}
+    await handler.delete(services, [recorded(unit())], Removal())
+    assert not esx1.vms
+    assert not esx2.vms
