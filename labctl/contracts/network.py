@@ -78,6 +78,7 @@ class SwitchPort:
         network: the network that it leads to.
         mac: the MAC address behind it.
         address: the IP address behind it, without prefix length.
+        portgroup: the port group that it is in, or "".
     """
 
     node: str
@@ -86,6 +87,7 @@ class SwitchPort:
     network: str
     mac: str
     address: str
+    portgroup: str = ""
 
 
 class SwitchPorts(Protocol):
@@ -156,7 +158,7 @@ class Network(Protocol):
         """
 
     def guards(self, node: str) -> tuple[str, ...]:
-        """The ids of the units without which no guest's port on this network, in that node, may carry anything: its firewall."""
+        """The ids of the units without which no guest's port on this network, in that node, may carry anything: its rules."""
 
     @property
     def reached_through(self) -> tuple[str, ...]:

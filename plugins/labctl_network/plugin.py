@@ -14,26 +14,28 @@ if TYPE_CHECKING:
 
 @hookimpl
 def labctl_kinds() -> Iterable[Kind[Any]]:
-    """Network, node, group and firewall."""
+    """Network, port group, node, group and firewall."""
     from labctl_network.kinds.firewall import FirewallKind
     from labctl_network.kinds.group import GroupKind
     from labctl_network.kinds.network import NetworkKind
     from labctl_network.kinds.node import NodeKind
+    from labctl_network.kinds.portgroup import PortGroupKind
 
-    return (NetworkKind(), NodeKind(), GroupKind(), FirewallKind())
+    return (NetworkKind(), PortGroupKind(), NodeKind(), GroupKind(), FirewallKind())
 
 
 @hookimpl
 def labctl_unit_handlers() -> Iterable[UnitHandler]:
-    """Netns, bridge, link and firewall."""
+    """Netns, bridge, link, ports and firewall."""
     from labctl.linux.sockets import SocketPool
     from labctl_network.handlers.bridge import BridgeHandler
     from labctl_network.handlers.firewall import FirewallHandler
     from labctl_network.handlers.link import LinkHandler
     from labctl_network.handlers.netns import NetnsHandler
+    from labctl_network.handlers.ports import PortsHandler
 
     pool = SocketPool()
-    return (NetnsHandler(pool), BridgeHandler(pool), LinkHandler(pool), FirewallHandler(pool))
+    return (NetnsHandler(pool), BridgeHandler(pool), LinkHandler(pool), PortsHandler(), FirewallHandler(pool))
 
 
 @hookimpl

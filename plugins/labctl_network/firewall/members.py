@@ -111,10 +111,9 @@ def compile_policies(view: CompileView, protected_role: str) -> dict[str, Policy
         port = member.port
         holding = tuple(n for n, holders in enumerate(applied) if holders is None or _key(member) in holders)
         profile = profiles.setdefault(holding, len(profiles))
-        ports.setdefault(port.node, []).append(ProtectedPort(owner=member.owner.name, profile=profile, **vars(port)))
-    return {
-        node: Policy(rules=tuple(rules), profiles=tuple(profiles), ports=tuple(there)) for node, there in ports.items()
-    }
+        there = {key: value for key, value in vars(port).items() if key != "portgroup"}
+        ports.setdefault(port.node, []).append(ProtectedPort(owner=member.owner.name, profile=profile, **there))
+    return {node: Policy(rules=tuple(rules), profiles=tuple(profiles), ports=tuple(own)) for node, own in ports.items()}
 
 
 def _rules(

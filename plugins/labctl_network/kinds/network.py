@@ -158,8 +158,10 @@ class SwitchedNetwork:
         return self._port(node, interface, owner, chosen, bridge)
 
     def guards(self, node: str) -> tuple[str, ...]:
-        """The firewall of the node, where the topology has rules and they hold for this network."""
-        return (f"firewall:{node}",) if self.role == PROTECTED_ROLE and self._view.resources("firewall") else ()
+        """The firewall of the node where the topology has rules that hold for this network, and its ports' rules likewise."""
+        has_rules = self.role == PROTECTED_ROLE and self._view.resources("firewall")
+        has_groups = any(each.spec.network == self.name for each in self._view.resources("portgroup"))
+        return (*((f"firewall:{node}",) if has_rules else ()), *((f"ports:{node}",) if has_groups else ()))
 
     @property
     def reached_through(self) -> tuple[str, ...]:

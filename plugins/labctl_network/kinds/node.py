@@ -28,6 +28,10 @@ class NodeSpec(Spec):
         Field(description="The networks it is on: eth0, eth1, … in this order."),
     ] = ()
     addresses: Annotated[dict[str, Ip], Field(default_factory=dict, description="Fixed addresses, by network.")]
+    portgroups: Annotated[
+        dict[str, Annotated[str, Ref("portgroup")]],
+        Field(default_factory=dict, description="Its port groups, by network."),
+    ]
     tags: Annotated[tuple[str, ...], Field(description="Words that firewall groups can choose it by.")] = ()
 
 
@@ -61,6 +65,16 @@ class NodeKind(Kind[NodeSpec]):
                     hint=f'add "{network}" to its networks',
                 )
 
+        for network, group in spec.portgroups.items():
+            leads_to = view.resource(Address("portgroup", group)).spec.network
+            if network != leads_to or network not in spec.networks:
+                yield Problem(
+                    path=resource.path("portgroups", network),
+                    message=f'port group "{group}" is one of network "{leads_to}"'
+                    + ("" if leads_to in spec.networks else ", which the node is not on"),
+                    hint=f'write {{ {leads_to} = "{group}" }} and have "{leads_to}" among its networks',
+                )
+
     def reserve(self, resource: Resource[NodeSpec], view: CompileView) -> None:
         """Take the fixed addresses."""
         for index, name in enumerate(resource.spec.networks):
@@ -87,6 +101,7 @@ class NodeKind(Kind[NodeSpec]):
                 network=port.network,
                 mac=port.mac,
                 address=port.ip,
+                portgroup=resource.spec.portgroups.get(port.network, ""),
             )
             for port in self._ports(resource, view)
         )

@@ -94,8 +94,9 @@ class VmKind(Kind[VmSpec]):
                 network=nic.network,
                 mac=nic.mac,
                 address=(nic.address or "").partition("/")[0],
+                portgroup=said.portgroup or "",
             )
-            for number, nic in enumerate(built.machine.nics)
+            for number, (nic, said) in enumerate(zip(built.machine.nics, _nics(resource, view), strict=True))
         )
         return OwnPorts(ports, resource.spec.tags)  # type: ignore[return-value] # T is SwitchPorts here
 

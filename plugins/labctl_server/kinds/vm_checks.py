@@ -134,6 +134,14 @@ def _check_nics(resource: Resource[VmSpec], view: TopologyView) -> Iterable[Prob
                 message=f'not every host that it may run on has an uplink to network "{nic.network}"',
                 hint=f'add it there: networks = {{ production = ["{nic.network}", …] }}',
             )
+        if nic.portgroup is not None:
+            leads_to = view.resource(Address("portgroup", nic.portgroup)).spec.network
+            if leads_to != nic.network:
+                yield Problem(
+                    path=resource.path("nics", index, "portgroup"),
+                    message=f'port group "{nic.portgroup}" is one of network "{leads_to}", the NIC is on "{nic.network}"',
+                    hint=f'say network = "{leads_to}", or name a port group of "{nic.network}"',
+                )
 
 
 def _production_hint(view: TopologyView) -> str:

@@ -35,6 +35,9 @@ class NicSpec(Spec):
 
     network: Annotated[str, Ref("network"), Field(description="The network that it is on.")]
     address: Annotated[Ip | None, Field(description="A fixed address; derived if not said.")] = None
+    portgroup: Annotated[
+        str | None, Ref("portgroup"), Field(description="The port group on that network; none if not said.")
+    ] = None
 
 
 class VmSpec(Spec):
