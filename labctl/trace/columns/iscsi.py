@@ -142,13 +142,13 @@ class _Responses:
     def __init__(self, side: _Side) -> None:
         messages = side.messages
         count = len(messages) - bool(len(messages) and messages.last[-1] == len(side.direction.stop))
+        need(np.isin(side.head["opcode"], (wire.DATA_IN, wire.R2T, wire.RESPONSE)))  # also of one that is not whole yet
         head = side.head[:count]
         opcode, flags = head["opcode"], head["flags"]
         self.row = side.direction.row[messages.last[:count]]
         self.data_in = opcode == wire.DATA_IN
         self.r2t = opcode == wire.R2T
         response = opcode == wire.RESPONSE
-        need(self.data_in | self.r2t | response)
         self.ends = response | (self.data_in & (flags & 1 != 0))
         self.numbered = self.ends | self.r2t
         self.length = head["lengths"].astype(np.int64)

@@ -42,9 +42,9 @@ _ATTRIBUTES, _BEFORE = 84, 24
 
 def _word(heads: NDArray[np.uint8], place: int | Integers) -> Integers:
     """The 32-bit number at a place of each head, which may be another for each."""
+    need(place + 4 <= heads.shape[1])
     if isinstance(place, int):
         return heads[:, place : place + 4].copy().view(">u4")[:, 0].astype(np.int64)
-    need(place + 4 <= heads.shape[1])
     rows = np.arange(len(heads))
     found = np.zeros(len(heads), dtype=np.int64)
     for byte in range(4):
