@@ -19,18 +19,40 @@ _WIDTH = 120
 def layers(command: Command, messages: Sequence[Message]) -> Iterator[tuple[Message, list[Any]]]:
     """Each message with its scapy layers: a PDU and its CDB, or an RPC record down to its procedure."""
     call = next((message.data for message in messages if message.kind == "CALL"), b"")
+    cdb = b""
     for message in messages:
         if command.protocol is Protocol.ISCSI:
-            yield message, _pdu(message.data)
+            pdu = _pdu(message.data)
+            cdb = getattr(pdu, "cdb", cdb)
+            yield message, [pdu, *scsi_layers(pdu, cdb)]
         else:
             from labctl.trace.layers.rpc import dissect
 
             yield message, [dissect(message.data, b"" if message.kind == "CALL" else call)]
 
 
-def _pdu(data: bytes) -> list[Any]:
-    from labctl.trace.layers.iscsi import ISCSI, ScsiCommand
+def scsi_layers(pdu: Any, cdb: bytes) -> Iterator[Any]:
+    """What a PDU has of SCSI: the CDB, and data that is no disk's, where it begins."""
+    from labctl.trace.layers import scsi_data
+    from labctl.trace.layers.iscsi import DataIn, DataOut, ScsiCommand, ScsiResponse
     from labctl.trace.layers.scsi import CDB
+
+    data = None
+    if isinstance(pdu, ScsiCommand):
+        yield CDB(pdu.cdb)
+        data = scsi_data.sent(cdb, pdu.data)
+    elif isinstance(pdu, DataOut) and not pdu.offset:
+        data = scsi_data.sent(cdb, pdu.data)
+    elif isinstance(pdu, DataIn) and not pdu.offset:
+        data = scsi_data.received(cdb, pdu.data)
+    elif isinstance(pdu, ScsiResponse):
+        data = scsi_data.of_response(pdu.data)
+    if data is not None:
+        yield data
+
+
+def _pdu(data: bytes) -> Any:
+    from labctl.trace.layers.iscsi import ISCSI
 
     head = len(data) > 4 and 48 + 4 * data[4]
     digests = False, False
@@ -40,8 +62,7 @@ def _pdu(data: bytes) -> list[Any]:
         digests = (True, False) if not length or extra == 8 else _one_digest(data, int(head))
         digests = digests[0], extra == 8 or digests[1]
     kind = ISCSI.dispatch_hook(data)
-    made = type(kind.__name__, (kind,), {"digests": digests})(data)
-    return [made, CDB(made.cdb)] if isinstance(made, ScsiCommand) else [made]
+    return type(kind.__name__, (kind,), {"digests": digests})(data)
 
 
 def _one_digest(data: bytes, head: int) -> tuple[bool, bool]:

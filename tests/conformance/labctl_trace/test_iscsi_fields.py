@@ -17,8 +17,9 @@ import pytest
 import zstandard
 
 from labctl.trace.command import Command
-from labctl.trace.layers.iscsi import ISCSI
+from labctl.trace.layers.iscsi import ISCSI, ScsiCommand
 from labctl.trace.protocols.iscsi.sense import KEYS
+from labctl.trace.views.show import scsi_layers
 
 from .test_oracle import CAPTURES, dissected, ours
 from .test_oracle import ISCSI as NAMES
@@ -39,9 +40,34 @@ FIELDS = {
 }  # fmt: skip
 """tshark's fields and ours."""
 
+DATA = {
+    "FixedSense": {"scsi.sns.key": "key", "scsi.sns.asc": "asc", "scsi.sns.ascq": "ascq", "scsi.sns.fru": "fru",
+                   "scsi.sns.info": "information", "scsi.sns.addlen": "additional_length"},
+    "DescriptorSense": {},
+    "Capacity10": {"scsi_sbc.returned_lba": "last_lba", "scsi_sbc.blocksize": "block_length"},
+    "Capacity16": {"scsi_sbc.blocksize": "block_length", "scsi_sbc.prot_en": "prot_en", "scsi_sbc.lbppbe": "blocks_per_physical",
+                   "scsi_sbc.lbpme": "lbpme", "scsi_sbc.lbprz": "lbprz", "scsi_sbc.lalba": "lowest_aligned"},
+    "ReserveInKeys": {"scsi.persresvin.generation_number": "generation", "scsi.persresvin.additional_length": "additional_length"},
+    "ReserveInReservation": {"scsi.persresvin.generation_number": "generation",
+                             "scsi.persresvin.additional_length": "additional_length"},
+    "StandardInquiry": {"scsi.inquiry.add_len": "additional_length", "scsi.inquiry.qualifier": "qualifier"},
+    "VitalPage": {"scsi.inquiry.evpd.pagelength": "page_length"},
+    "Luns": {"scsi.reportluns.lun_list_length": "list_length"},
+    "LbaStatus": {"scsi_sbc.get_lba_status.data_length": "data_length"},
+    "CopyList": {"scsi.extcopy.list_id": "list_id", "scsi.extcopy.cscd_list_len": "devices_length",
+                 "scsi.extcopy.seg_desc_list_len": "segments_length", "scsi.extcopy.inline_data_len": "inline_length",
+                 "scsi.extcopy.seg_desc_num_of_blocks": "segments.blocks", "scsi.extcopy.source_lba": "segments.source_lba",
+                 "scsi.extcopy.dest_lba": "segments.destination_lba", "scsi.extcopy.seg_desc_type": "segments.type",
+                 "scsi.extcopy.disk_block_len": "devices.block_length", "scsi.extcopy.cscd_des_len": "devices.designator_length"},
+    "UnmapList": {"scsi_sbc.unmap.data_length": "data_length", "scsi_sbc.unmap.lba": "descriptors.lba",
+                  "scsi_sbc.unmap.num_blocks": "descriptors.blocks"},
+    "ReserveOutList": {},
+}  # fmt: skip
+"""Of what commands send and get, by the layer's class: tshark's fields and ours."""
+
 KEPT = frozenset((
     *FIELDS, "iscsi.keyvalue", "scsi.sns.key", "scsi.sns.ascascq", "scsi.persresv.reskey", "scsi.persresv.sareskey", "scsi.persresv.type",
-    "scsi_sbc.unmap.lba", "scsi_sbc.unmap.num_blocks",
+    "scsi_sbc.unmap.lba", "scsi_sbc.unmap.num_blocks", *(word for words in DATA.values() for word in words),
 ))  # fmt: skip
 
 Place = tuple[str, str]
@@ -121,6 +147,42 @@ def test_every_field_of_every_pdu_is_the_one_that_tshark_sees(name: str, folder:
     assert sum(compared.values()) > 1000
     assert compared["iscsi.r2tsn"] > 0
     assert compared["keys"] > 20
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_what_commands_send_and_get_is_what_tshark_sees(name: str, folder: Path) -> None:
+    theirs: dict[Place, list[dict[str, list[str]]]] = defaultdict(list)
+    cdbs: dict[tuple[str, int], bytes] = {}
+    for place, fields in told(name, folder):
+        theirs[place].append(fields)
+    mine = pdus(name, frozenset(stream for stream, _ in theirs))
+    compared: dict[str, int] = defaultdict(int)
+    for place in sorted(theirs, key=lambda each: each[1] in ("3260", "3261")):  # requests first
+        for pdu, fields in zip(mine[place], theirs[place], strict=True):
+            if isinstance(pdu, ScsiCommand):
+                cdbs[place[0], pdu.itt] = bytes(pdu.cdb).ljust(16, b"\0")
+            for layer in scsi_layers(pdu, cdbs.get((place[0], pdu.itt), b"")):
+                for word, field in DATA.get(type(layer).__name__, {}).items():
+                    shown = [int(text, 0) for text in fields.get(word, ())]
+                    assert not shown or numbers(layer, field) == shown, (word, layer.show(dump=True))
+                    compared[type(layer).__name__] += len(shown)
+    known = {
+        "FixedSense",
+        "Capacity10",
+        "Capacity16",
+        "ReserveInKeys",
+        "StandardInquiry",
+        "VitalPage",
+        "Luns",
+        "CopyList",
+    }
+    assert {kind for kind, count in compared.items() if count} >= known, compared
+
+
+def numbers(layer: Any, field: str) -> list[int]:
+    head, _, tail = field.partition(".")
+    value = layer.getfieldval(head)
+    return [part.getfieldval(tail) for part in value if tail in part.fields] if tail else [value]
 
 
 def asked(name: str, folder: Path) -> dict[int, list[dict[str, list[str]]]]:

@@ -13,8 +13,9 @@ from labctl.errors import UsageError
 from labctl.trace.reader import Trace
 
 CAPTURES = Path(__file__).parents[4] / "captures"
-ISCSI, NFS3, NFS41 = (
-    str(CAPTURES / f"{name}.pcapng.zst") for name in ("linux-iscsi-digests", "linux-nfs3", "linux-nfs4.1")
+ISCSI, NFS3, NFS41, TGT = (
+    str(CAPTURES / f"{name}.pcapng.zst")
+    for name in ("linux-iscsi-digests", "linux-nfs3", "linux-nfs4.1", "tgt-libiscsi")
 )
 
 
@@ -36,6 +37,30 @@ def test_a_scsi_command_has_its_pdus_its_cdb_and_its_bytes() -> None:
     ):
         assert part in said
     assert max(map(len, said.splitlines())) <= 121
+
+
+def test_what_a_scsi_command_gets_and_its_sense_are_shown_by_their_fields() -> None:
+    ids = {command.operation: command.id for command in Trace(TGT)}
+    said = run(TGT, "--id", str(ids["EXTENDED COPY(LID1)"]))
+    for part in (
+        "EXTENDED COPY(LID1) parameter list",
+        "segment descriptor, block to block",
+        "sense data, fixed format",
+    ):
+        assert f"###[ {part} ]###" in said
+    assert "key       = ILLEGAL REQUEST" in said
+    said = run(TGT, "--id", str(ids["PERSISTENT RESERVE IN READ KEYS"]))
+    assert "###[ READ KEYS data ]###" in said
+    assert "standard INQUIRY data" in run(
+        TGT, "--id", str(next(id_ for name, id_ in first(TGT).items() if name == "INQUIRY"))
+    )
+
+
+def first(file: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for command in Trace(file):
+        found.setdefault(command.operation, command.id)
+    return found
 
 
 def test_an_rpc_call_is_shown_down_to_its_procedure() -> None:
