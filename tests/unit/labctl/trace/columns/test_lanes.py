@@ -102,7 +102,7 @@ def test_a_filter_chooses_the_same(meant: Filter) -> None:
     assert (0 if meant.hosts else 1) <= sums[0][0]["commands"] < 400
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 1 << 32),
     kinds=st.lists(st.sampled_from([Disk, Share]), min_size=1, max_size=3),
