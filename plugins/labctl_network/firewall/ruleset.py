@@ -6,13 +6,17 @@ profile of the port that it came in by, plus one; 0 is a port without protection
 ```
 prerouting ── mark := profile of iifname ── Ethernet rules ── not IP: accept
            ── of a known flow or ping: accept
+           ── TCP, but no first segment: back ── the same policies with source and destination exchanged: allowed? establish
            └─ new ── policy of the mark ── policy of (mark, receiver's MAC) ── establish: note the flow both ways, accept
 policy-N   ── one map for each block of rules, in order; a rule's chain counts, notes and allows (return), drops or rejects
 ```
 
 State is kept in sets with timeouts and not in conntrack, which many kernels do not offer to bridges. TCP's first segment is always put
-to the rules, so that a change of rules holds for every new connection, while what is established stays. What is to be rejected is sent
-up to the bridge itself, where the netdev family answers in the port's stead: kernels seldom have a `reject` for bridges.
+to the rules, so that a change of rules holds for every new connection, while what is established stays. A later segment of a connection
+that this node has not seen begin (its VM came from another host, or the rules are new) passes where the rules let either end begin it.
+
+What is to be rejected is sent up to the bridge itself, where the netdev family answers in the port's stead: kernels seldom have a
+`reject` for bridges.
 """
 
 from __future__ import annotations
@@ -52,6 +56,12 @@ MOST_LOGGED = 4096
 REJECTED = 0x6C616200
 """The mark of a packet that the bridge is to answer with a refusal; no profile has such a number."""
 
+BACK = 0x40000000
+"""Set in the mark while the policies are asked about the other direction."""
+
+DENIED = 0x80000000
+"""Set in the mark by a rule that then denies it."""
+
 KEPT_SETS = ("flows", "pings")
 HITS, LOG, RULE = "hits/", "log/", "rule/"
 DEFAULT = "default"
@@ -63,7 +73,7 @@ _ADDRESS_TYPES = ["ipv4_addr", "ipv4_addr"]
 
 def digest(policy: Policy) -> str:
     """What tells this policy from another: a chain of this name stands in the table for whoever looks whether it is at work."""
-    told = json.dumps([1, policy.to_json()], sort_keys=True)
+    told = json.dumps([2, policy.to_json()], sort_keys=True)
     return f"is-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -206,6 +216,12 @@ def _rule(made: _Table, rule: Rule) -> None:
     chain = RULE + rule.id
     made.add("counter", HITS + rule.id)
     made.add("chain", chain)
+    if rule.category is not Category.ETHERNET:
+        asked_back = _match({"&": [_meta("mark"), BACK]}, 0, "!=")
+        if rule.verdict is not Verdict.ALLOW:
+            made.rule(chain, asked_back, _mark("|", DENIED), {"return": None})
+        else:
+            made.rule(chain, asked_back, {"return": None})
     made.rule(chain, {"counter": HITS + rule.id})
     if rule.log and rule.category is not Category.ETHERNET:
         log = [*_ADDRESS_TYPES, "inet_proto", "inet_service"]
@@ -229,8 +245,9 @@ def _ip_rules(policy: Policy, profile: int) -> list[Rule]:
 def _policy(made: _Table, number: int, blocks: Sequence[Block], policy: Policy) -> None:
     chain = f"policy-{number}"
     made.add("chain", chain)
+    made.add("chain", f"back-{number}")
     for place, block in enumerate(blocks):
-        _block(made, chain, f"block-{number}-{place}", block)
+        _block(made, number, place, block)
     made.rule(chain, {"counter": HITS + DEFAULT})
     made.add("chain", f"inet6-{number}")
     last = next((rule for rule in _ip_rules(policy, number) if rule.is_everything), None)
@@ -243,26 +260,27 @@ def _policy(made: _Table, number: int, blocks: Sequence[Block], policy: Policy) 
             made.rule(f"ether-{number}", *_frame(rule), _goto(rule))
 
 
-def _block(made: _Table, chain: str, name: str, block: Block) -> None:
+def _block(made: _Table, number: int, place: int, block: Block) -> None:
+    """One step of a policy, and of the same policy asked about the other direction."""
+    chains = ((f"policy-{number}", _FORTH), (f"back-{number}", _BACK))
     if block.shape in (Shape.EVERYTHING, Shape.SETS):
         ((rule, _boxes),) = block.rules
-        made.rule(chain, *(_sets(rule) if block.shape is Shape.SETS else ()), _goto(rule))
+        for chain, ways in chains:
+            made.rule(chain, *(_sets(rule, ways) if block.shape is Shape.SETS else ()), _goto(rule))
         return
-    fields = {
-        Shape.PORTS: ("protocol", "ports"),
-        Shape.PROTOCOLS: ("protocol",),
-        Shape.HOSTS: (),
-    }[block.shape]
+    fields = {Shape.PORTS: ("protocol", "ports"), Shape.PROTOCOLS: ("protocol",), Shape.HOSTS: ()}[block.shape]
     types = [*_ADDRESS_TYPES, *({"protocol": "inet_proto", "ports": "inet_service"}[each] for each in fields)]
     elements = [[_key(box, fields), _goto(rule)] for rule, boxes in block.rules for box in boxes]
     boxes = [box for _rule, boxes in block.rules for box in boxes]
     sides = ("source", "destination", *fields)
     spans = any(first != last for box in boxes for first, last in (getattr(box, side) for side in sides))
     flags = {"flags": ["interval"]} if spans else {}
+    name = f"block-{number}-{place}"
     made.add("map", name, type=types, map="verdict", **flags, elem=elements)
-    asked = {"protocol": _meta("l4proto"), "ports": _payload("th", "dport")}
-    key = {"concat": [_payload("ip", "saddr"), _payload("ip", "daddr"), *(asked[each] for each in fields)]}
-    made.rule(chain, {"vmap": {"key": key, "data": f"@{name}"}})
+    for chain, (source, destination, port) in chains:
+        asked = {"protocol": _meta("l4proto"), "ports": _payload("th", port)}
+        key = [_payload("ip", source), _payload("ip", destination), *(asked[each] for each in fields)]
+        made.rule(chain, {"vmap": {"key": {"concat": key}, "data": f"@{name}"}})
 
 
 def _key(box: Box, fields: Iterable[str]) -> Expression:
@@ -270,14 +288,15 @@ def _key(box: Box, fields: Iterable[str]) -> Expression:
     return {"concat": [*parts, *(_numbers(getattr(box, each)) for each in fields)]}
 
 
-def _sets(rule: Rule) -> list[Expression]:
+def _sets(rule: Rule, ways: tuple[str, str, str]) -> list[Expression]:
     """A rule by itself, one set for each field."""
     found: list[Expression] = []
-    for field, spans in (("saddr", rule.sources), ("daddr", rule.destinations)):
+    source, destination, port = ways
+    for field, spans in ((source, rule.sources), (destination, rule.destinations)):
         if spans is not None and spans != (ALL_ADDRESSES,):
             found.append(_match(_payload("ip", field), {"set": [_addresses(span) for span in spans]}))
     if rule.services is not None:
-        left = {"concat": [_meta("l4proto"), _payload("th", "dport")]}
+        left = {"concat": [_meta("l4proto"), _payload("th", port)]}
         pairs = [{"concat": [PROTOCOLS[each.protocol], _numbers(each.ports)]} for each in rule.services]
         found.append(_match(left, {"set": pairs}))
     return found
@@ -298,10 +317,10 @@ def _dispatch(made: _Table, policy: Policy) -> None:
     profiles = range(len(policy.profiles))
     marks = [[port.interface, port.profile + 1] for port in policy.ports]
     made.add("map", "marks", type="ifname", map="mark", elem=marks)
-    for kind in ("policy", "inet6", "ether"):
-        senders = [[number + 1, _jump(f"{kind}-{number}")] for number in profiles]
+    for kind, flag in (("policy", 0), ("inet6", 0), ("ether", 0), ("back", BACK)):
+        senders = [[flag | (number + 1), _jump(f"{kind}-{number}")] for number in profiles]
         receivers = [
-            [{"concat": [mark, port.mac]}, _jump(f"{kind}-{port.profile}")]
+            [{"concat": [flag | mark, port.mac]}, _jump(f"{kind}-{port.profile}")]
             for port in policy.ports
             for mark in (0, *(number + 1 for number in profiles))
             if mark != port.profile + 1
@@ -311,15 +330,37 @@ def _dispatch(made: _Table, policy: Policy) -> None:
     made.add("chain", "new")
     _ask(made, "new", "policy")
     made.rule("new", {"goto": {"target": "establish"}})
+    made.add("chain", "forth")
+    made.rule("forth", _mark("&", BACK - 1))
+    made.rule("forth", {"goto": {"target": "new"}})
+    made.add("chain", "back")
+    made.rule("back", _mark("|", BACK))
+    denied = _match({"&": [_meta("mark"), DENIED]}, 0, "!=")
+    for asked in _asked("back"):
+        made.rule("back", asked)
+        made.rule("back", denied, {"goto": {"target": "forth"}})
+    made.rule("back", {"goto": {"target": "establish"}})
     made.add("chain", "inet6")
     _ask(made, "inet6", "inet6")
     made.rule("inet6", {"accept": None})
 
 
 def _ask(made: _Table, chain: str, kind: str) -> None:
-    made.rule(chain, {"vmap": {"key": _meta("mark"), "data": f"@{kind}-out"}})
+    for asked in _asked(kind):
+        made.rule(chain, asked)
+
+
+def _asked(kind: str) -> tuple[Expression, Expression]:
+    """The policy of the sender's port, then that of the receiver's."""
     both = {"concat": [_meta("mark"), _payload("ether", "daddr")]}
-    made.rule(chain, {"vmap": {"key": both, "data": f"@{kind}-in"}})
+    return (
+        {"vmap": {"key": _meta("mark"), "data": f"@{kind}-out"}},
+        {"vmap": {"key": both, "data": f"@{kind}-in"}},
+    )
+
+
+def _mark(operation: str, bits: int) -> Expression:
+    return {"mangle": {"key": _meta("mark"), "value": {operation: [_meta("mark"), bits]}}}
 
 
 def _prerouting(made: _Table, policy: Policy) -> None:
@@ -342,6 +383,7 @@ def _prerouting(made: _Table, policy: Policy) -> None:
     reply = {"concat": [_payload("ip", "daddr"), _payload("ip", "saddr")]}
     made.rule(chain, _is_icmp("echo-reply"), _match(reply, "@pings"), {"accept": None})
     made.rule(chain, _match({"concat": _FLOW}, "@flows"), {"goto": {"target": "established"}})
+    made.rule(chain, _match(_meta("l4proto"), "tcp"), {"goto": {"target": "back"}})
     made.rule(chain, new)
 
 
@@ -382,6 +424,9 @@ def _addresses(span: Span) -> Any:
 def _numbers(span: Span) -> Any:
     return span[0] if span[0] == span[1] else {"range": list(span)}
 
+
+_FORTH, _BACK = ("saddr", "daddr", "dport"), ("daddr", "saddr", "sport")
+"""The fields that a rule's sources, destinations and services are held against, and those when the other direction is asked about."""
 
 _FLOW = [
     _payload("ip", "saddr"), _payload("ip", "daddr"), _meta("l4proto"), _payload("th", "sport"), _payload("th", "dport"),

@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,11 @@ class Wire:
             for each in nft.listing(self.namespace, "table", family, ruleset.TABLE, terse=True)
         ]
         nft.apply(self.namespace, ruleset.commands(policy, ["br0"], BRIDGE_MAC, there))
+
+    def forget(self) -> None:
+        """Forget all flows, as a node does that has never seen them."""
+        name = {"family": "bridge", "table": ruleset.TABLE, "name": "flows"}
+        nft.apply(self.namespace, [{"flush": {"set": name}}])
 
     def send(self, number: int, frame: bytes) -> None:
         self.sockets[number].send(frame)
@@ -211,6 +217,14 @@ def random_packet(choice: random.Random) -> tuple[int, int, Packet]:
     return sender, receiver, packet(sender, receiver, protocol, 0 if protocol == "icmp" else choice.randint(1, 5))
 
 
+def answered(what: Packet, key: int) -> Packet:
+    """The first packet of the connection that a segment would be an answer in."""
+    return Packet(
+        source=what.destination, destination=what.source, protocol=what.protocol, port=key,
+        source_mac=what.destination_mac, destination_mac=what.source_mac,
+    )  # fmt: skip
+
+
 def expected(policy: Policy, sender: int, receiver: int, what: Packet) -> tuple[Verdict, list[str]]:
     """What becomes of it, and the rules that count it."""
     ports = {int(each.interface[1:]): each for each in policy.ports}
@@ -265,3 +279,68 @@ def test_random_policies_decide_about_real_packets_as_the_reference_says(wire) -
         if not any(rule.category is Category.ETHERNET for rule in policy.rules):
             assert told == counted
     assert min(seen.values()) > 100, seen
+
+
+def test_a_later_segment_of_a_connection_that_began_elsewhere_passes_where_either_end_may_begin_it(wire) -> None:
+    choice = random.Random(7443)
+    seen = {True: 0, False: 0}
+    for _round in range(ROUNDS // 2):
+        policy = random_policy(choice)
+        policy = replace(policy, rules=tuple(rule for rule in policy.rules if rule.category is not Category.ETHERNET))
+        policy = replace(policy, profiles=(tuple(range(len(policy.rules))), tuple(range(0, len(policy.rules), 2))))
+        wire.apply(policy)
+        wire.forget()
+        ports = list(range(1, 6)) + choice.sample(range(1024, 60000), 5)
+        sent = [(key, *random_packet(choice)) for key in ports]
+        sent = [each for each in sent if each[3].protocol == "tcp"]
+        for key, sender, _receiver, what in sent:
+            wire.send(sender, frame(what, key, flags=0x10))
+        got = wire.flush()
+        flows: set[tuple[int, int, int, int]] = set()
+        for key, sender, receiver, what in sent:
+            forth = expected(policy, sender, receiver, what)[0]
+            back = expected(policy, receiver, sender, answered(what, key))[0]
+            flow = (what.source, what.destination, key, what.port)
+            passes = Verdict.ALLOW in (forth, back) or flow in flows
+            if passes:
+                flows |= {flow, (what.destination, what.source, what.port, key)}
+            arrived = any(
+                each[18:20] == key.to_bytes(2) and each[26:34] == what.source.to_bytes(4) + what.destination.to_bytes(4)
+                for each in got[receiver]
+            )
+            assert arrived == passes, (policy, what, key, forth, back)
+            seen[passes] += 1
+    assert min(seen.values()) > 50, seen
+
+
+def test_what_is_established_outlives_its_rule_and_nothing_new_does(wire) -> None:
+    everybody = Rule(id="a/b", category=Category.APPLICATION, verdict=Verdict.ALLOW)
+    nobody = replace(everybody, verdict=Verdict.REJECT)
+    syn = packet(1, 2, "tcp", 80)
+    reply = Packet(
+        source=syn.destination, destination=syn.source, protocol="tcp", port=4000,
+        source_mac=syn.destination_mac, destination_mac=syn.source_mac,
+    )  # fmt: skip
+    for rule, seen_by_two in ((everybody, 1), (nobody, 0)):
+        wire.apply(Policy(rules=(rule,), profiles=((0,),), ports=tuple(port(each) for each in PROTECTED)))
+        wire.send(1, frame(syn, 4000))
+        assert len(wire.flush()[2]) == seen_by_two
+        wire.send(2, frame(reply, 80, flags=0x12))
+        wire.send(1, frame(syn, 4000, flags=0x10))
+        got = wire.flush()
+        assert len([each for each in got[1] if each[47] == 0x12]) == 1
+        assert len([each for each in got[2] if each[47] == 0x10]) == 1
+
+
+def test_pings_are_answered_and_answers_that_nobody_asked_for_are_not_let_in(wire) -> None:
+    only = ((BASE + 1, BASE + 1),)
+    allowed = Rule(id="a/ping", category=Category.APPLICATION, verdict=Verdict.ALLOW, sources=only)
+    rest = Rule(id="a/rest", category=Category.APPLICATION, verdict=Verdict.DROP)
+    wire.apply(Policy(rules=(allowed, rest), profiles=((0, 1),), ports=tuple(port(each) for each in PROTECTED)))
+    answer = packet(2, 1, "icmp")
+    wire.send(2, frame(answer, 7, flags=0))
+    assert wire.flush()[1] == []
+    wire.send(1, frame(packet(1, 2, "icmp"), 7))
+    wire.flush()
+    wire.send(2, frame(answer, 7, flags=0))
+    assert len(wire.flush()[1]) == 1
