@@ -95,7 +95,7 @@ class SwitchPorts(Protocol):
 
     @property
     def ports(self) -> Sequence[SwitchPort]:
-        """Its ports, in the order of its NICs."""
+        """Its ports, in the order of its NICs; those of a VM on every host that it may run on."""
 
     @property
     def tags(self) -> Sequence[str]:

@@ -109,9 +109,12 @@ def units(context: ActionContext) -> Sequence[RecordedUnit]:
 
 
 def whole(context: ActionContext) -> Policy:
-    """The policy with the ports of all nodes."""
+    """The policy with the ports of all nodes; a VM's are those of the host that it is on."""
     policies = [Policy.from_json(cast("dict[str, Any]", record.unit.spec)) for record in units(context)]
-    return replace(policies[0], ports=tuple(port for policy in policies for port in policy.ports))
+    host_of = {record.unit.resource.name: record.unit.spec["host"] for record in context.units_of_type("vm")}
+    ports = (port for policy in policies for port in policy.ports)
+    here = (port for port in ports if port.is_nodes or host_of.get(port.owner, port.node) == port.node)
+    return replace(policies[0], ports=tuple(here))
 
 
 def told(rule: Rule) -> dict[str, Any]:

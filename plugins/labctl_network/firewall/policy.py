@@ -20,6 +20,9 @@ Span = tuple[int, int]
 ALL_ADDRESSES: Span = (0, 2**32 - 1)
 ALL_PORTS: Span = (0, 65535)
 
+SWITCH_PREFIX = "sw."
+"""Before a network's name: the node of its switch; no resource's name has a dot."""
+
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 """IANA's protocol numbers."""
 
@@ -170,6 +173,11 @@ class ProtectedPort:
     mac: str
     address: str
     profile: int
+
+    @property
+    def is_nodes(self) -> bool:
+        """Whether it is a node's, on its network's switch, and not a VM's tap on a host."""
+        return self.node == f"{SWITCH_PREFIX}{self.network}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,23 +82,26 @@ class VmKind(Kind[VmSpec]):
         )
 
     def provide(self, contract: type[T], resource: Resource[VmSpec], view: CompileView) -> T | None:
-        """The contract SwitchPorts: its NICs' taps on its host's vSwitches."""
+        """The contract SwitchPorts: its NICs' taps on the vSwitches of every host that it may run on, so that rules await it there."""
         if contract is not SwitchPorts:
             return None
-        built = _build(resource, view)
-        ports = tuple(
-            SwitchPort(
-                node=built.host,
-                bridge=nic.vswitch,
-                interface=tap_name(resource.name, number),
-                network=nic.network,
-                mac=nic.mac,
-                address=(nic.address or "").partition("/")[0],
-                portgroup=said.portgroup or "",
-            )
-            for number, (nic, said) in enumerate(zip(built.machine.nics, _nics(resource, view), strict=True))
-        )
-        return OwnPorts(ports, resource.spec.tags)  # type: ignore[return-value] # T is SwitchPorts here
+        nics = list(zip(_build(resource, view).machine.nics, _nics(resource, view), strict=True))
+        ports = []
+        for host in possible_hosts(resource, view):
+            vswitch_of = {net: vswitch for vswitch, net in _vswitches(host, view).items()}
+            for number, (nic, said) in enumerate(nics):
+                ports.append(
+                    SwitchPort(
+                        node=host,
+                        bridge=vswitch_of[nic.network],
+                        interface=tap_name(resource.name, number),
+                        network=nic.network,
+                        mac=nic.mac,
+                        address=(nic.address or "").partition("/")[0],
+                        portgroup=said.portgroup or "",
+                    )
+                )
+        return OwnPorts(tuple(ports), resource.spec.tags)  # type: ignore[return-value] # T is SwitchPorts here
 
     def describe(self, resource: Resource[VmSpec], view: CompileView) -> Description:
         """Its size, addresses and host."""
@@ -151,6 +154,10 @@ class _Built:
     guards: Sequence[str]
 
 
+def _vswitches(host: str, view: TopologyView) -> Mapping[str, str]:
+    return hosts.vswitches(view.resource(Address("host", host)), view)
+
+
 def nic_key(vm: str, index: int) -> str:
     """Under what a NIC's address is kept."""
     return f"{vm}/nic{index}"
@@ -196,7 +203,10 @@ def _build(resource: Resource[VmSpec], view: CompileView) -> _Built:
         links=list(dict.fromkeys([*storage, *uplinks])),
         guards=list(
             dict.fromkeys(
-                guard for nic in nics for guard in view.provider(Address("network", nic.network), Network).guards(host)
+                guard
+                for nic in nics
+                for place in possible_hosts(resource, view)
+                for guard in view.provider(Address("network", nic.network), Network).guards(place)
             )
         ),
     )

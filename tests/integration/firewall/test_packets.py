@@ -37,7 +37,7 @@ PROTECTED = range(1, HOSTS)  # the first is an uplink
 BRIDGE_MAC = "02:00:00:00:00:fe"
 BASE = int(IPv4Address("10.10.0.0"))
 ETHERTYPE_END = 0x88B5  # IEEE 802's local experimental one: it passes every IP rule
-ROUNDS = 120
+ROUNDS = 80
 PACKETS = 25
 
 

@@ -94,3 +94,14 @@ def test_a_port_group_of_another_network_is_told() -> None:
         'port group "red" is one of network "dmz", the NIC is on "production" '
         '(say network = "dmz", or name a port group of "production")'
     )
+
+
+def test_the_rules_await_a_vm_on_every_host_that_it_may_run_on() -> None:
+    cluster = (
+        '[host.esx2]\nnetworks = { production = ["dmz", "production"] }\n[cluster.compute]\nhosts = ["esx1", "esx2"]\n'
+    )
+    found = units(cluster + '[vm.web1]\nnics = [{ network = "production" }]\n')
+    assert {"firewall:esx1", "firewall:esx2"} <= set(found["vm:web1"].needs)
+    taps = [found[f"firewall:{host}"].spec["ports"] for host in ("esx1", "esx2")]
+    told = [(port["bridge"], port["interface"]) for (port,) in taps]  # type: ignore[misc, union-attr, index, call-overload]
+    assert told == [("vSwitch0", "web1.0"), ("vSwitch1", "web1.0")]
