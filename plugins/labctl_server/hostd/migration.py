@@ -38,8 +38,8 @@ POLL_INTERVAL = 0.02
 PREPARE_DEADLINE = 60.0
 """Seconds for the destination to start QEMU, which logs in to the targets first."""
 
-READY_DEADLINE = 30.0
-"""Seconds for the destination to take in the last bytes and open its disks anew."""
+READY_DEADLINE = 10.0
+"""Seconds for the destination to take in the last bytes and open its disks anew; the VM is paused meanwhile, and carries on here after."""
 
 HAND_OVER_DEADLINE = 5.0
 """Seconds for one answer of the destination, after which it is asked again."""

@@ -129,15 +129,21 @@ class VmStore:
                 shutil.rmtree(folder)
         return records
 
-    def save(self, record: VmRecord) -> None:
-        """Write a record; after a power cut there is the old one or this one."""
+    def save(self, record: VmRecord, *, sync: bool = True) -> None:
+        """Write a record; after a power cut there is the old one or this one.
+
+        Args:
+            record: what is known now.
+            sync: False while a VM is paused for it: hostd's death loses nothing all the same, and a power cut ends the VM too.
+        """
         folder = self.folder(record.machine.name)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = folder / f".{RECORD}"
         with fresh.open("w") as file:
             file.write(record.model_dump_json(indent=1))
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         fresh.replace(folder / RECORD)
 
     def remove(self, name: str) -> None:

@@ -237,7 +237,7 @@ class Vm:
 
     def note_migration(self, order: Order | None) -> None:
         """Write down how far the migration got; None: there is none any more."""
-        self._note(migration=order)
+        self._note(migration=order, sync=False)
 
     async def leave(self, order: Order) -> None:
         """It runs elsewhere: remember that, then end what is left here."""
@@ -270,7 +270,7 @@ class Vm:
             if self.arriving != arrival:
                 raise ConflictError(f"{self.name} did not arrive at host {self._host.name}", hint="migrate it again")
             monitor = self.monitor()
-            self._note(state="running", reason="", arriving="", arrived=arrival)
+            self._note(state="running", reason="", arriving="", arrived=arrival, sync=False)
             try:
                 await monitor.execute("cont", timeout=MONITOR_DEADLINE)
             except MonitorError:  # it says itself that it does not run
@@ -462,12 +462,12 @@ class Vm:
             if kind != "console_log":
                 path.unlink(missing_ok=True)
 
-    def _note(self, **changes: object) -> None:
+    def _note(self, *, sync: bool = True, **changes: object) -> None:
         """Change the record, on disk first."""
         if "state" in changes and changes["state"] != self._record.state:
             changes["since"] = time.time()
         record = self._record.model_copy(update=changes)
-        self._host.store.save(record)
+        self._host.store.save(record, sync=sync)
         self._record = record
 
     @property

@@ -1,7 +1,7 @@
 """Kind `host`: an ESXi-like host, that is a namespace with VMkernel ports, vSwitches and the agent hostd.
 
-`vmk0` is on the management network, `vmk1`, `vmk2`, … are on the storage networks, and each further network has a vSwitch with an
-uplink: `vSwitch0` with `vmnic0` is production's.
+`vmk0` is on the management network, `vmk1`, `vmk2`, … are on the storage networks and then on the one for vMotion, and each further
+network has a vSwitch with an uplink: `vSwitch0` with `vmnic0` is production's.
 """
 
 from __future__ import annotations
@@ -39,6 +39,12 @@ class HostNetworks(Spec):
     production: Annotated[
         NetworkNames | None, Field(description="Where its VMs' NICs may go: an uplink and a vSwitch for each.")
     ] = None
+    vmotion: Annotated[
+        NetworkName | None,
+        Field(
+            description="What migrations go over, between hosts that say the same; the management network if not said."
+        ),
+    ] = None
 
 
 class HostSpec(Spec):
@@ -58,7 +64,7 @@ class HostPorts:
 
     Args:
         management: vmk0.
-        storage: vmk1, …
+        storage: vmk1, …, the one for vMotion last where there is one of its own.
         uplinks: vmnic0, …, each by the name of its vSwitch.
     """
 
@@ -82,13 +88,14 @@ class HostKind(Kind[HostSpec]):
     def check(self, resource: Resource[HostSpec], view: TopologyView) -> Iterable[Problem]:
         """Its networks are clear and of the right roles, its addresses on networks with a VMkernel port, its VMs not too large."""
         yield from self._check_networks(resource, view)
-        with_address = {*names(resource, view, "management")[:1], *names(resource, view, "storage")}
+        yield from _check_vmotion(resource, view)
+        with_address = {network for _, network in _kernel_ports(resource, view)}
         for network in resource.spec.addresses:
             if network not in with_address:
                 yield Problem(
                     path=resource.path("addresses", network),
                     message=f'an address on network "{network}", where the host has no VMkernel port',
-                    hint="hosts have addresses on their management and storage networks only",
+                    hint="hosts have addresses on their management, storage and vMotion networks only",
                 )
         sizes = [vm.spec.memory for vm in vms_of(resource.address, view)]
         needed = sum(sizes)
@@ -141,7 +148,11 @@ class HostKind(Kind[HostSpec]):
             node=resource.name,
             agent=resource.name,
             links={Address("network", port.network): port.interface for port in ports.all},
-            properties={"cpus": spec.cpus, "memory": spec.memory},
+            properties={
+                "cpus": spec.cpus,
+                "memory": spec.memory,
+                "vmotion": spec.networks.vmotion or ports.management.network,
+            },
         )
 
     def _check_networks(self, resource: Resource[HostSpec], view: TopologyView) -> Iterable[Problem]:
@@ -196,8 +207,22 @@ def vswitches(resource: Resource[HostSpec], view: TopologyView) -> Mapping[str, 
 
 
 def _kernel_ports(resource: Resource[HostSpec], view: TopologyView) -> Iterable[tuple[str, str]]:
-    networks = (*names(resource, view, "management")[:1], *names(resource, view, "storage"))
-    return [(f"vmk{number}", network) for number, network in enumerate(networks)]
+    networks = (
+        *names(resource, view, "management")[:1],
+        *names(resource, view, "storage"),
+        *names(resource, view, "vmotion", default=False),
+    )
+    return [(f"vmk{number}", network) for number, network in enumerate(dict.fromkeys(networks))]
+
+
+def _check_vmotion(resource: Resource[HostSpec], view: TopologyView) -> Iterable[Problem]:
+    for network in names(resource, view, "vmotion", default=False):
+        if view.resource(Address("network", network)).spec.role == "production":
+            yield Problem(
+                path=resource.path("networks", "vmotion"),
+                message=f'network "{network}" has the role production: guests would be on it with other guests\' memory',
+                hint="name a network of role management or storage",
+            )
 
 
 def _check_default(resource: Resource[HostSpec], view: TopologyView, role: str) -> Iterable[Problem]:

@@ -7,7 +7,6 @@ learnt by looking (VmHandler.observe), whoever moved it.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,9 +23,6 @@ from labctl.model.suggest import did_you_mean
 from labctl.model.unit import RecordedUnit, UnitState
 from labctl.plugin.api import Action, ActionContext, AgentCalls
 from labctl_server.kinds.actions import host_of
-
-VMOTION_NETWORK = "vmotion"
-"""A network of this name carries migrations, where both hosts have a VMkernel port on it; else the management network does."""
 
 CHECK_DEADLINE = 10.0
 """Seconds for a host to try each array; it gives each three."""
@@ -251,11 +247,11 @@ class _Plan:
         }
 
     def _listen(self) -> str:
-        here, there = (
-            self._context.description(Address("host", host)).addresses for host in (self.source, self.destination)
-        )
-        if VMOTION_NETWORK in here and VMOTION_NETWORK in there:
-            return str(ipaddress.ip_address(there[VMOTION_NETWORK]))
+        """Where the destination listens for the stream: on the network for vMotion where both hosts name the same."""
+        here, there = (self._context.description(Address("host", host)) for host in (self.source, self.destination))
+        network = there.properties.get("vmotion")
+        if isinstance(network, str) and network == here.properties.get("vmotion") and network in there.addresses:
+            return there.addresses[network]
         return str(self._hosts[self.destination]["address"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -65,13 +64,13 @@ def ended(lab, vm: str) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     return task(lab, vm)
 
 
+def known(lab, vm: str) -> bool:  # type: ignore[no-untyped-def]
+    """Whether a host can tell of the VM's migration: one that was restarted does so once it has settled it."""
+    return lab.run("vm", "migrate", vm, "--status", "--lab", lab.name, check=False).returncode == 0
+
+
 def alive(lab, vm: str) -> None:  # type: ignore[no-untyped-def]
     assert lab.exec(vm, "echo", "alive").stdout == "alive\n"
-
-
-def events(lab, vm: str) -> list[dict[str, Any]]:  # type: ignore[no-untyped-def]
-    told = lab.run("events", lab.name, "--json", check=False).stdout
-    return [entry for line in told.splitlines() if (entry := json.loads(line)).get("properties", {}).get("vm") == vm]
 
 
 @pytest.mark.parametrize("vm", ["web1", "db1"])
@@ -135,20 +134,21 @@ def test_a_cancelled_migration_leaves_the_vm_where_it_was(quickstart) -> None:
     alive(quickstart, "db1")
 
 
-@pytest.mark.parametrize("victim", ["qemu", "hostd"])
-def test_a_destination_that_is_killed_leaves_the_vm_at_its_source(quickstart, victim: str) -> None:
+@pytest.mark.parametrize("victim", ["the destination's QEMU", "the destination's agent", "the source's agent"])
+def test_who_is_killed_on_the_way_leaves_the_vm_at_its_source(quickstart, victim: str) -> None:
     lab, before = quickstart, where(quickstart)["web1"]
     target = other(before["host"])
     migrate(lab, "web1", *SLOW, "--no-wait")
     wait_for(lambda: task(lab, "web1")["transferred"] > 0, timeout=DEADLINE)
     found = process.find(process.token_of(lab.name, target, "web1"), namespace=lab.home / lab.namespace(target))
     assert found is not None
-    if victim == "qemu":
+    if victim.endswith("QEMU"):
         processes.terminate([found], grace=0)
-    else:  # its agent ends what was on its way, as soon as it is back
-        hostd = lab.json("inspect", f"host.{target}", "--lab", lab.name)["units"]
-        pid = next(unit["facts"]["pid"] for unit in hostd if unit["id"] == f"agent:{target}")
-        os.kill(pid, signal.SIGKILL)
+    else:  # it ends what was on its way, as soon as it is back
+        host = target if victim.startswith("the destination") else before["host"]
+        hostd = lab.json("inspect", f"host.{host}", "--lab", lab.name)["units"]
+        os.kill(next(unit["facts"]["pid"] for unit in hostd if unit["id"] == f"agent:{host}"), signal.SIGKILL)
+        wait_for(lambda: known(lab, "web1"), timeout=DEADLINE)
     assert ended(lab, "web1")["state"] == "failed"
     after = where(lab)["web1"]
     assert (after["host"], after["pid"], after["power"]) == (before["host"], before["pid"], "on")

@@ -185,3 +185,31 @@ def test_descriptions_tell_where_a_vm_runs_and_how_it_is_reached() -> None:
     db1 = next(d for address, d in result.descriptions.items() if str(address) == "vm.db1")
     assert db1.addresses == {"production": "10.10.0.99"}
     assert (db1.node, db1.agent, db1.guest, str(db1.parent)) == ("esx2", "esx2", True, "host.esx2")
+
+
+def test_a_network_for_vmotion_brings_a_vmkernel_port_of_its_own() -> None:
+    text = (
+        NETWORKS
+        + """
+[network.fast]
+role = "storage"
+prefix = "10.40.0"
+[host.esx1]
+networks = { storage = "storage", vmotion = "fast" }
+[host.esx2]
+networks = { storage = "storage" }
+[host.esx3]
+networks = { storage = "storage", vmotion = "storage" }
+"""
+    )
+    result = compiled(text)
+    links = {unit.id for unit in result.units if unit.type == "link" and "/vmk" in unit.id}
+    ports = {"esx1": 3, "esx2": 2, "esx3": 2}
+    assert links == {f"link:{host}/vmk{number}" for host, count in ports.items() for number in range(count)}
+    hosts = {address.name: told for address, told in result.descriptions.items() if address.kind == "host"}
+    assert {name: told.properties["vmotion"] for name, told in hosts.items()} == {
+        "esx1": "fast",
+        "esx2": "management",
+        "esx3": "storage",
+    }
+    assert hosts["esx1"].addresses["fast"].startswith("10.40.0.")

@@ -70,10 +70,11 @@ class Context:
     def description(self, address: Address) -> Description:
         if address.kind == "vm":
             return Description(properties={"hosts": self.hosts})
-        addresses = {"management": f"10.30.0.1{address.name[-1]}"}
-        if address.name in self.vmotion:
-            addresses["vmotion"] = self.vmotion[address.name]
-        return Description(properties={"memory": self.memory}, links=self.links, addresses=addresses)
+        network = self.vmotion.get(address.name, "management")
+        addresses = {network: f"10.40.0.1{address.name[-1]}", "management": f"10.30.0.1{address.name[-1]}"}
+        return Description(
+            properties={"memory": self.memory, "vmotion": network}, links=self.links, addresses=addresses
+        )
 
     def units(self, address: Address) -> list[RecordedUnit]:
         assert address == WEB1
@@ -123,11 +124,11 @@ async def test_the_source_is_told_where_to_and_what_the_vm_is_there(lab: Context
     }
 
 
-async def test_a_network_named_vmotion_carries_it_where_both_hosts_are_on_it(lab: Context) -> None:
-    lab.vmotion = {"esx2": "10.40.0.12"}
+async def test_a_network_for_vmotion_carries_it_where_both_hosts_name_it(lab: Context) -> None:
+    lab.vmotion = {"esx2": "fast"}
     await lab.act("migrate", to="esx2")
     assert lab.agents["esx1"].asked[-1][2]["listen"] == "10.30.0.12"
-    lab.vmotion["esx1"] = "10.40.0.11"
+    lab.vmotion["esx1"] = "fast"
     await lab.act("migrate", to="esx2")
     assert lab.agents["esx1"].asked[-1][2]["listen"] == "10.40.0.12"
 
