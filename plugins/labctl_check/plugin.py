@@ -23,5 +23,5 @@ def labctl_kinds() -> Iterable[Kind[Any]]:
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
     """The command `check`."""
-    text = "Hold a running lab's traffic to the [check.*] tables of its topology."
+    text = "Hold a running lab's traffic to its [check.*] tables."
     return (CommandGroup(name="check", help=text, app="labctl_check.cli:app", single=True),)
