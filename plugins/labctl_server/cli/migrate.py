@@ -58,7 +58,7 @@ def migrate(
         task = _follow(client, task, quiet=json)
     _show(task, json)
     if task["state"] in ("failed", "cancelled"):
-        raise LabError(f"{name} was not migrated: {task['message']}", hint=f"it runs on {task['source']} as before")
+        raise LabError(f"{name} was not migrated: {task['message']}", hint="`labctl vm list` shows where it runs")
 
 
 def _follow(client: DaemonClient, task: dict[str, Any], *, quiet: bool) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from labctl.agent.application import Publisher
-from labctl.agent.client import AgentUnreachableError
 from labctl.errors import ConflictError, LabError, NotRunningError
 from labctl.model.json import Json, JsonObject
 from labctl_server.hostd.encryption import PLAIN, Credentials, take_back
@@ -209,12 +208,12 @@ class Migration:
             try:
                 answer = await self._peer.call("POST", self._path("resume"), timeout=HAND_OVER_DEADLINE)
                 break
-            except AgentUnreachableError as error:
-                self.progress.message = error.message
-                await asyncio.sleep(RETRY_INTERVAL)
-            except LabError as refusal:
+            except ConflictError as refusal:  # the one answer that says that it does not run there, and will not
                 await self._come_back(refusal)
                 return
+            except LabError as error:  # silence, or a fault: either may have come after it began
+                self.progress.message = error.message
+                await asyncio.sleep(RETRY_INTERVAL)
         await self._done(answer)
 
     async def _done(self, answer: Json) -> None:
@@ -278,20 +277,21 @@ class Migration:
 
     async def _come_back(self, error: LabError) -> None:
         """The VM carries on here. The destination's process is paused for good: nobody will tell it otherwise."""
+        message = error.message
         try:
             await carry_on(self._source.monitor())
             await take_back(self._source.monitor(), self._order.id)
         except NotRunningError:
-            log.warning("%s went off while it was migrated", self._source.name)
+            message += f"; and {self._source.name} went off meanwhile"
         except LabError as trouble:
-            log.warning("bringing %s back: %s", self._source.name, trouble.message)
+            message += f"; and {self._source.name} does not carry on: {trouble.message}"
         with suppress(LabError):  # one that was cut off is told when its own source is gone: QEMU ends by itself
             await self._peer.call("DELETE", self._path(), timeout=HAND_OVER_DEADLINE)
         self._order = self._order.model_copy(update={"handing_over": False})
         self._source.note_migration(None)
-        self.progress.message = error.message
+        self.progress.message = message
         self._end("cancelled" if isinstance(error, CancelledMigrationError) else "failed")
-        self._tell("vm.migration_failed", reason=error.message)
+        self._tell("vm.migration_failed", reason=message)
 
     def _end(self, state: State) -> None:
         self.progress.state = state

@@ -269,13 +269,16 @@ class Vm:
                 return
             if self.arriving != arrival:
                 raise ConflictError(f"{self.name} did not arrive at host {self._host.name}", hint="migrate it again")
-            monitor = self.monitor()
-            self._note(state="running", reason="", arriving="", arrived=arrival, sync=False)
+            try:
+                monitor = self.monitor()
+                self._note(state="running", reason="", arriving="", arrived=arrival, sync=False)
+            except (NotRunningError, OSError) as error:
+                raise ConflictError(f"{self.name} cannot run on host {self._host.name}: {error}") from error
             try:
                 await monitor.execute("cont", timeout=MONITOR_DEADLINE)
-            except MonitorError:  # it says itself that it does not run
-                self._note(state="incoming", arriving=arrival, arrived="")
-                raise
+            except MonitorError as error:  # QEMU says itself that it does not run
+                self._note(state="incoming", arriving=arrival, arrived="", sync=False)
+                raise ConflictError(error.message) from error
             except LabError as error:  # it may have begun: then its end is a crash, and not for the source to undo
                 log.warning("letting %s run: %s", self.name, error.message)
             await self._tools.start(wanted=self.running_machine().tools)

@@ -17,6 +17,7 @@ from labctl_server.hostd.encryption import PLAIN, Credentials, take_back
 from labctl_server.hostd.migration import Migration
 from labctl_server.hostd.store import Order
 from labctl_server.machine import Boot, Machine
+from labctl_server.qemu.monitor import MonitorError
 
 MACHINE = Machine(name="web1", uuid="6f1de2c4-6d5c-4b57-9d0c-0123456789ab", memory=2**27, cpus=1)
 BOOT = Boot(kernel="/kernel")
@@ -38,6 +39,7 @@ class World:
         self.runs_there = False
         self.qemu_gone = False
         self.answers: dict[str, list[LabError]] = {}
+        self.refuses: set[str] = set()
         self.silent = asyncio.Event()
         self.on_look: Callable[[], None] = lambda: None
 
@@ -73,6 +75,8 @@ class World:
             assert arguments == {"uri": "tcp:10.30.0.12:4711"}
         if command == "migrate_cancel" and self.looks[0]["status"] == "active":
             self.looks = [{"status": "cancelled"}]
+        if command in self.refuses:
+            raise MonitorError(f"QEMU refused {command}")
         if command == "cont":
             assert not self.runs_there, "it would run twice"
             self.runs_here = True
@@ -189,6 +193,24 @@ async def test_a_destination_that_says_no_at_the_hand_over_gives_the_vm_back(wor
     assert migration.progress.message == "web1 did not arrive at host esx2"
 
 
+async def test_a_fault_at_the_hand_over_is_no_answer(world: World) -> None:
+    """It may have come after the VM began to run there."""
+    world.answers["POST m1/resume"] = [LabError("a fault in labctl"), NotRunningError("web1 is not running")]
+    migration = world.migration()
+    await migration.run()
+    assert migration.progress.state == "completed"
+    assert (world.runs_here, world.runs_there) == (False, True)
+    assert "cont" not in world.said
+
+
+async def test_a_vm_that_does_not_carry_on_is_told(world: World) -> None:
+    world.answers["POST m1/ready"] = [LabError("QEMU on host esx2 is gone")]
+    world.refuses = {"cont"}
+    migration = world.migration()
+    await migration.run()
+    assert migration.progress.message == "QEMU on host esx2 is gone; and web1 does not carry on: QEMU refused cont"
+
+
 async def test_a_silent_destination_is_asked_until_it_answers_and_nobody_may_cancel(world: World) -> None:
     world.answers["POST m1/resume"] = [AgentUnreachableError("the agent of esx2 does not answer")] * 1000
     migration = world.migration()
@@ -211,7 +233,7 @@ async def test_the_vms_end_ends_its_migration(world: World) -> None:
     world.on_look = die
     migration = world.migration()
     await migration.run()
-    assert (migration.progress.state, migration.progress.message) == ("failed", "web1 is not running")
+    assert migration.progress.message == "web1 is not running; and web1 went off meanwhile"
     assert world.noted is None
     assert not world.runs_there
 
