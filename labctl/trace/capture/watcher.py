@@ -10,7 +10,8 @@ from typing import Final
 from labctl.trace.capture.merge import Merge
 from labctl.trace.command import Command
 from labctl.trace.decoder import Decoder
-from labctl.trace.record import Annotation, Link, Packet
+from labctl.trace.files.batch import from_ring
+from labctl.trace.record import Annotation, Link
 
 WAIT: Final = 0.1
 """Seconds between looks at other things, when no packets come."""
@@ -53,15 +54,13 @@ class Watcher:
             wait: seconds to wait for packets.
         """
         batch = self._merge.wait(wait)
-        items: list[Packet | Annotation] = list(self._said())
         try:
-            for at, link, length, data in batch.packets:
-                self._frame += 1
-                items.append(Packet(frame=self._frame, time=at, link=link, data=data, length=length))
-            commands = self._decoder.feed(items, self._links)
-            newest = items[-1].time if batch.packets else 0
+            newest = batch.packets[-1][0] if batch.packets else 0
+            columns = from_ring(batch.packets, self._links, first=self._frame + 1, annotations=list(self._said()))
         finally:
             batch.release()
+        self._frame += len(columns)
+        commands = self._decoder.feed_batch(columns)
         if newest and self._now() - newest > LAG:
             self._skipped += self._merge.skip()
         return commands

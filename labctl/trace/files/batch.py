@@ -91,3 +91,34 @@ def from_packets(packets: Iterable[Packet | Annotation], links: Sequence[Link]) 
         annotations=annotations,
         comments={index: packet.comment for index, packet in enumerate(kept) if packet.comment},
     )
+
+
+def from_ring(
+    packets: Sequence[tuple[int, int, int, bytes | memoryview]],
+    links: Sequence[Link],
+    *,
+    first: int,
+    annotations: Sequence[Annotation] = (),
+) -> Batch:
+    """A batch of live packets, with a copy of their bytes: the ring that they lie in can have its room back at once.
+
+    Args:
+        packets: of each, its time in nanoseconds since 1970, its link, the bytes that it had on the wire, and what was kept.
+        links: all links.
+        first: the first packet's number.
+        annotations: what was said before them.
+    """
+    time, link, length, data = zip(*packets, strict=True) if packets else ((), (), (), ())
+    count = len(data)
+    sizes = np.fromiter(map(len, data), np.int64, count)
+    return Batch(
+        buffer=np.frombuffer(b"".join((*data, bytes(READ_AHEAD))), dtype=np.uint8),
+        start=np.cumsum(sizes) - sizes,
+        kept=sizes,
+        length=np.array(length, dtype=np.int64),
+        time=np.array(time, dtype=np.int64),
+        link=np.array(link, dtype=np.int64),
+        frame=np.arange(first, first + count, dtype=np.int64),
+        links=links,
+        annotations=[(0, each) for each in annotations],
+    )
