@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 
 from labctl.linux import syscalls
 from labctl.linux.namespaces import in_own_thread
 from labctl.plugin.api import DoctorFinding
+from labctl_network import ports
+from labctl_network.firewall import ruleset
+from labctl_network.firewall.nft import DEADLINE
+from labctl_network.firewall.policy import Category, Policy, ProtectedPort, Rule, Verdict
 from labctl_network.impair.apply import has_netem
+from labctl_network.ports import PortRules
+
+
+def firewall() -> DoctorFinding:
+    """Whether the kernel enforces firewall rules and port groups: their tables are tried in a namespace that goes at once."""
+    needed = "[firewall.*] and [portgroup.*]"
+    if shutil.which("nft") is None:
+        mend = "apt-get install nftables"
+        return DoctorFinding(name="firewall", ok=False, detail="no nft", mend=mend, required=False)
+    if os.geteuid() != 0:
+        return DoctorFinding(name="firewall", ok=True, detail="not tried as an ordinary user", required=False)
+
+    def attempt() -> str:
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        return refusal()
+
+    why = in_own_thread(attempt)
+    if why:
+        mend = "use a kernel with nftables for the families bridge and netdev (6.1 as Debian builds it has all)"
+        return DoctorFinding(name="firewall", ok=False, detail=f"{needed}: {why}", mend=mend, required=False)
+    return DoctorFinding(name="firewall", ok=True, detail=f"the kernel enforces {needed}", required=False)
+
+
+def refusal() -> str:
+    """Why the kernel refuses what a firewall and port groups need, tried in this thread's network namespace; "" if it does not."""
+    bridge = ["ip", "link", "add", "br0", "type", "bridge"]
+    rule = Rule(id="try/it", category=Category.APPLICATION, verdict=Verdict.REJECT, sources=((1, 2),), log=True)
+    port = ProtectedPort(
+        owner="try", node="try", bridge="br0", interface="try", network="try", mac="02:00:00:00:00:02", address="0.0.0.1", profile=0
+    )  # fmt: skip
+    policy = Policy(rules=(rule,), profiles=((0,),), ports=(port,))
+    tables = [
+        *ruleset.commands(policy, ["br0"], "02:00:00:00:00:01", []),
+        *ports.commands(PortRules(ports=(), vlans={})),
+    ]
+    told = json.dumps({"nftables": tables})
+    for argv, text in ((bridge, ""), (["nft", "-j", "-f", "-"], told)):
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=DEADLINE, check=False)
+        if done.returncode:
+            return (done.stderr.strip().splitlines() or [f"{argv[0]} ended with {done.returncode}"])[0]
+    return ""
 
 
 def netem() -> DoctorFinding:

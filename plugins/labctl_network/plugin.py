@@ -53,7 +53,7 @@ def labctl_commands() -> Iterable[CommandGroup]:
 
 @hookimpl
 def labctl_doctor() -> Sequence[DoctorFinding]:
-    """What impairs links here; the rest of what it needs of the kernel, the core looks at."""
-    from labctl_network.doctor import netem
+    """What impairs links and filters ports here; the rest of what it needs of the kernel, the core looks at."""
+    from labctl_network.doctor import firewall, netem
 
-    return (netem(),)
+    return (netem(), firewall())
