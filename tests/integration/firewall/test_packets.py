@@ -16,7 +16,7 @@ import pytest
 from labctl.linux.links import Bridge, End, Veth, ensure_bridges, ensure_veths
 from labctl.linux.namespaces import create_many, delete_many, run_in
 from labctl.linux.sockets import SocketPool
-from labctl_network.firewall import nft, ruleset
+from labctl_network.firewall import blocks, nft, ruleset
 from labctl_network.firewall.decide import Packet, decide
 from labctl_network.firewall.policy import (
     PROTOCOLS,
@@ -251,11 +251,14 @@ def answers(frames: list[bytes], key: int) -> list[str]:
     return found
 
 
-def test_random_policies_decide_about_real_packets_as_the_reference_says(wire) -> None:
+def test_random_policies_decide_about_real_packets_as_the_reference_says(wire, monkeypatch) -> None:
     choice = random.Random(20261123)
     seen = dict.fromkeys(Verdict, 0)
     for _round in range(ROUNDS):
         policy = random_policy(choice)
+        monkeypatch.setattr(
+            blocks, "MOST_BOXES", choice.choice([1, 4096])
+        )  # 1: rules that stand by themselves, as sets
         wire.apply(policy)
         before = hits(wire)
         sent = [(key, *random_packet(choice)) for key in choice.sample(range(1024, 60000), PACKETS)]
@@ -281,11 +284,16 @@ def test_random_policies_decide_about_real_packets_as_the_reference_says(wire) -
     assert min(seen.values()) > 100, seen
 
 
-def test_a_later_segment_of_a_connection_that_began_elsewhere_passes_where_either_end_may_begin_it(wire) -> None:
+def test_a_later_segment_of_a_connection_that_began_elsewhere_passes_where_either_end_may_begin_it(
+    wire, monkeypatch
+) -> None:
     choice = random.Random(7443)
     seen = {True: 0, False: 0}
     for _round in range(ROUNDS // 2):
         policy = random_policy(choice)
+        monkeypatch.setattr(
+            blocks, "MOST_BOXES", choice.choice([1, 4096])
+        )  # 1: rules that stand by themselves, as sets
         policy = replace(policy, rules=tuple(rule for rule in policy.rules if rule.category is not Category.ETHERNET))
         policy = replace(policy, profiles=(tuple(range(len(policy.rules))), tuple(range(0, len(policy.rules), 2))))
         wire.apply(policy)
@@ -310,7 +318,7 @@ def test_a_later_segment_of_a_connection_that_began_elsewhere_passes_where_eithe
             )
             assert arrived == passes, (policy, what, key, forth, back)
             seen[passes] += 1
-    assert min(seen.values()) > 50, seen
+    assert min(seen.values()) > 30, seen
 
 
 def test_what_is_established_outlives_its_rule_and_nothing_new_does(wire) -> None:
