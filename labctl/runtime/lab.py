@@ -329,9 +329,11 @@ class Lab:
         The choices come first: a crash in between leaves units that are found as changed once more.
         """
         became = {
-            unit_id: (self.journal.units[unit_id], seen)
+            unit_id: (record, seen)
             for unit_id, seen in self.observations.items()
-            if seen.became is not None and unit_id in self.journal.units
+            if seen.became is not None
+            and (record := self.journal.units.get(unit_id)) is not None
+            and record.state is UnitState.CREATED  # a step of ours that was begun is finished first
         }
         recorded = self.journal.topology
         if not became or recorded is None:

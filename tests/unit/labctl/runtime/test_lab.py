@@ -13,7 +13,7 @@ import pytest
 from labctl.agent.client import AgentUnreachableError
 from labctl.errors import LabError, NotRunningError
 from labctl.model.resource import Resource
-from labctl.model.unit import Health, Observation, RecordedUnit, Unit
+from labctl.model.unit import Health, Observation, RecordedUnit, Unit, UnitState
 from labctl.plugin.api import CompileView, Services
 from labctl.runtime.executor import Progress
 from labctl.runtime.lab import Lab
@@ -338,4 +338,20 @@ async def test_an_up_is_the_first_to_see_what_moved(tmp_path: Path, world: FakeW
     world.calls.clear()
     assert (await up(made, ONE)).nothing_to_do
     assert not world.calls
+    made.journal.close()
+
+
+async def test_what_moved_while_it_is_changed_is_recorded_afterwards(tmp_path: Path, world: FakeWorld) -> None:
+    restless = Restless("vm", world)
+    kinds = [kind for kind in KINDS if kind.name != "vm"] + [PlacedVmKind()]
+    made = open_lab(tmp_path, kinds, [*(one for one in handlers(world) if one.type != "vm"), restless])
+    await up(made, ONE)
+    restless.gone = "esx2"
+    before = made.journal.units["vm:web1"].unit
+    made.journal.begin(UnitState.UPDATING, [before])
+    await made.learn("vm:web1", {})
+    assert made.journal.units["vm:web1"].previous == before
+    made.journal.made({"vm:web1": {}})
+    await made.observe()
+    assert made.journal.units["vm:web1"].unit.spec["host"] == "esx2"
     made.journal.close()
