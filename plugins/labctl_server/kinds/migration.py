@@ -30,8 +30,15 @@ CHECK_DEADLINE = 10.0
 ASK_DEADLINE = 3.0
 """Seconds for a host to tell of a migration, which it does at once; one that is cut off is passed over."""
 
+FOLLOW_INTERVAL = 0.5
+"""Seconds between labd's own looks at a migration."""
+
 UPLINK = "vmnic"
 VSWITCH = "vSwitch"
+
+
+_followers: set[asyncio.Task[None]] = set()
+"""The event loop itself holds tasks weakly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +76,25 @@ async def migrate(context: ActionContext, resource: Resource[Any], arguments: Js
         )
     limits = {key: arguments[key] for key in ("bandwidth", "downtime", "encrypted") if arguments.get(key) is not None}
     body: JsonObject = {**plan.order(), **limits}
-    return cast("Json", await plan.agent(plan.source).call("POST", f"/v1/vms/{resource.name}/migration", body))
+    task = await plan.agent(plan.source).call("POST", f"/v1/vms/{resource.name}/migration", body)
+    follower = asyncio.create_task(_follow(context, resource))
+    _followers.add(follower)
+    follower.add_done_callback(_followers.discard)
+    return cast("Json", task)
+
+
+async def _follow(context: ActionContext, resource: Resource[Any]) -> None:
+    """Look at the VM once its migration is over, so that labd knows where it is though nobody asks."""
+    state = "running"
+    while state == "running":
+        await asyncio.sleep(FOLLOW_INTERVAL)
+        try:
+            state = (await migration(context, resource, {}))["state"]
+        except LabError:  # a host was restarted: whoever looks next finds where it is
+            return
+    for record in context.units(resource.address):
+        if record.unit.type == "vm":
+            await context.learn(record.unit.id, dict(record.facts))
 
 
 async def check(context: ActionContext, resource: Resource[Any], arguments: JsonObject) -> Json:
@@ -78,7 +103,7 @@ async def check(context: ActionContext, resource: Resource[Any], arguments: Json
     return {"checks": [dict(vars(found)) for found in await plan.checks()]}
 
 
-async def migration(context: ActionContext, resource: Resource[Any], _arguments: JsonObject) -> Json:
+async def migration(context: ActionContext, resource: Resource[Any], _arguments: JsonObject) -> dict[str, Any]:
     """The last migration as a task: the host that the VM left remembers it. No arguments.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ from labctl.model.json import Json
 from labctl.model.resource import Resource
 from labctl.model.unit import RecordedUnit, Unit, UnitState
 from labctl.plugin.api import Description
+from labctl.testing.waiting import wait_until
+from labctl_server.kinds import migration as module
 from labctl_server.kinds.migration import migration_actions
 
 WEB1 = Address("vm", "web1")
@@ -59,6 +62,11 @@ class Context:
         self.vmotion: dict[str, str] = {}
         self.vms = [_vm("web1", "esx1"), _vm("db1", "esx2")]
         self.made = True
+        self.learnt = asyncio.Event()
+
+    async def learn(self, unit_id: str, facts: Any) -> None:
+        assert (unit_id, facts) == ("vm:web1", {})
+        self.learnt.set()
 
     @property
     def services(self) -> Context:
@@ -240,6 +248,22 @@ async def test_the_last_migration_is_found_wherever_the_vm_is_now(lab: Context) 
     lab.agents["esx2"].task = {"id": "new", "started": 2.0}
     lab.agents["lone"].reachable = False
     assert (await lab.act("migration"))["id"] == "new"
+
+
+async def test_labd_looks_at_the_vm_once_it_has_moved(lab: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the migration; who uses the VM next finds it."""
+    monkeypatch.setattr(module, "FOLLOW_INTERVAL", 0.0)
+    lab.agents["esx1"].task = {"id": "m1", "started": 1.0, "state": "running"}
+    await lab.act("migrate", to="esx2")
+
+    async def asked() -> bool:
+        return len(lab.agents["lone"].asked) > 1
+
+    await wait_until(asked, 60)
+    assert not lab.learnt.is_set()
+    lab.agents["esx1"].task["state"] = "completed"
+    async with asyncio.timeout(60):
+        await lab.learnt.wait()
 
 
 async def test_a_cancel_goes_to_the_vms_host(lab: Context) -> None:
