@@ -49,7 +49,7 @@ def format_bytes(size: int) -> str:
     """A size for people: `128 MiB`, `1.5 GiB`, `4097 B`."""
     for unit, factor in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if size >= factor and size * 2 % factor == 0:
-            return f"{size / factor:g} {unit}"
+            return f"{size // factor}{'.5' if size % factor else ''} {unit}"
     return f"{size} B"
 
 

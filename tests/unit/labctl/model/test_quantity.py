@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labctl.model import quantity as q
@@ -26,6 +26,7 @@ def test_what_is_no_size_is_refused(written: object) -> None:
 
 
 @given(st.integers(0, 2**50))
+@example(1_858_961_408)
 def test_a_size_that_is_shown_is_read_back_as_it_was(size: int) -> None:
     assert q.parse_bytes(q.format_bytes(size)) == size
 
