@@ -42,3 +42,20 @@ def test_an_ordinary_user_brings_up_the_quickstart_uses_it_and_leaves_nothing(or
         assert not list((ordinary_user.home / "labs").rglob("*"))
     finally:
         labctl("down", unique, "--purge", check=False)  # where the test failed before
+
+
+def test_an_ordinary_users_firewall_refuses_what_its_rules_refuse(ordinary_user, unique) -> None:
+    environment = {"LABCTL_HOME": str(ordinary_user.home / "labs"), "LABCTL_TEST": unique}
+
+    def labctl(*arguments: str, check: bool = True) -> str:
+        return ordinary_user.run([LABCTL, *arguments], env=environment, timeout=UP_DEADLINE, check=check).stdout
+
+    try:
+        labctl("up", "three-tier", "--name", unique)
+        labctl("exec", "--lab", unique, "web1", "--", "ping", "-c1", "-W60", "10.10.0.15")
+        connect = "import socket, sys; sys.exit(socket.socket().connect_ex(('10.10.0.15', 5432)))"
+        labctl("exec", "--lab", unique, "web1", "--", sys.executable, "-c", connect, check=False)
+        hits = {each["rule"]: each["hits"] for each in json.loads(labctl("firewall", "hits", "--json"))["rules"]}
+        assert (hits["operations/ping"], hits["shop/rest-in"]) == (1, 1)
+    finally:
+        labctl("down", unique, "--purge", check=False)
