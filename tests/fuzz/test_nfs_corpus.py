@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
+from tests.fuzz import nfs_input
 
-
-def _fuzzer() -> ModuleType:
-    path = Path(__file__).with_name("nfs_input.py")
-    spec = importlib.util.spec_from_file_location("fuzz_nfs_input", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-FUZZER = _fuzzer()
-INPUTS = sorted(FUZZER.CORPUS.iterdir())
+INPUTS = sorted(nfs_input.CORPUS.iterdir())
 
 
 def test_there_is_a_corpus() -> None:
@@ -30,19 +14,19 @@ def test_there_is_a_corpus() -> None:
 def test_no_input_of_the_corpus_breaks_the_engine() -> None:
     for path in INPUTS:
         data = path.read_bytes()
-        modes = {data[0], FUZZER.STREAM, 7, 8} if data else set()
+        modes = {data[0], nfs_input.STREAM, 7, 8} if data else set()
         for mode in modes:
-            FUZZER.one_input(bytes((mode,)) + data[1:])
+            nfs_input.one_input(bytes((mode,)) + data[1:])
 
 
 def test_the_session_of_the_fuzzer_is_a_real_one() -> None:
     """Otherwise all that lies behind SEQUENCE would never be reached."""
     answers: list[bytes] = []
-    call = FUZZER._call
-    FUZZER._call = lambda *arguments: answers.append(call(*arguments)) or answers[-1]
+    call = nfs_input._call
+    nfs_input._call = lambda *arguments: answers.append(call(*arguments)) or answers[-1]
     try:
-        FUZZER.one_input(bytes((7,)) + bytes((10, 0)))  # 4.1, the file, GETFH
+        nfs_input.one_input(bytes((7,)) + bytes((10, 0)))  # 4.1, the file, GETFH
     finally:
-        FUZZER._call = call
+        nfs_input._call = call
     assert all(answer[28:32] == bytes(4) for answer in answers)
     assert answers[-1] == answers[-2], "sent again, it is answered from the slot"

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 
 from labctl.trace.columns import lanes
+from tests.fuzz import trace_input
 
-
-def _fuzzer() -> ModuleType:
-    path = Path(__file__).with_name("trace_input.py")
-    spec = importlib.util.spec_from_file_location("fuzz_trace_input", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-FUZZER = _fuzzer()
-INPUTS = sorted(FUZZER.CORPUS.iterdir())
+INPUTS = sorted(trace_input.CORPUS.iterdir())
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +23,16 @@ def test_there_is_a_corpus() -> None:
 
 def test_no_input_of_the_corpus_breaks_the_trace() -> None:
     for path in INPUTS:
-        FUZZER.one_input(path.read_bytes())
+        trace_input.one_input(path.read_bytes())
 
 
 def test_the_fuzzers_segments_are_decoded() -> None:
     """Otherwise nothing behind TCP would ever be reached."""
     found = [
-        FUZZER.decoded(list(FUZZER.segments(data[1:], FUZZER.PORTS[data[0] % FUZZER.MODES - 1])), by_column=False)[0]
+        trace_input.decoded(
+            list(trace_input.segments(data[1:], trace_input.PORTS[data[0] % trace_input.MODES - 1])), by_column=False
+        )[0]
         for data in (path.read_bytes() for path in INPUTS)
-        if data and data[0] % FUZZER.MODES in (1, 2)
+        if data and data[0] % trace_input.MODES in (1, 2)
     ]
     assert {command.operation for commands in found for command in commands} >= {"LOGIN", "READ(10)", "LOOKUP"}
