@@ -7,6 +7,7 @@ On the command line, its name's underscores are dashes.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"usage: bench NAME [options]; NAME is one of: {', '.join(names())}\n")
         return 2
     sys.path.insert(0, str(HERE))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is timed has run before, so it is compiled, as a user's is
     status: int = importlib.import_module(arguments[0].replace("-", "_")).main(arguments[1:])
     return status
 

@@ -38,14 +38,21 @@ def batches(file: BinaryIO, first: bytes) -> Iterator[Batch]:
     """
     order, unit = MAGICS[first]
     window = Window(file, first)
+    try:
+        yield from _batches(window, order, unit)
+    finally:
+        window.close()
+
+
+def _batches(window: Window, order: str, unit: int) -> Iterator[Batch]:
     window.advance(0)
-    if window.end < HEADER:
-        raise CaptureError("the capture ends within its header", offset=window.end)
-    snaplen, kind = struct.unpack_from(order + "II", window.data, 16)
+    if window.end - window.begin < HEADER:
+        raise CaptureError("the capture ends within its header", offset=window.end - window.begin)
+    snaplen, kind = struct.unpack_from(order + "II", window.data, window.begin + 16)
     links = [
         Link(index=0, name="", type=link_type(kind & 0xFFFF, 20), snaplen=snaplen, resolution=1_000_000_000 // unit)
     ]
-    used, frame, wanted = HEADER, 0, 0
+    used, frame, wanted = window.begin + HEADER, 0, 0
     lengths = struct.Struct(order + "I").unpack_from
     while True:
         places: list[int] = []
@@ -68,9 +75,9 @@ def batches(file: BinaryIO, first: bytes) -> Iterator[Batch]:
             return
         if not window.advance(used, wanted):
             break
-        used = wanted = 0
-    if window.end:
-        problem = Problem(message="the capture ends within a packet", offset=window.base)
+        used, wanted = window.begin, 0
+    if window.end > window.begin:
+        problem = Problem(message="the capture ends within a packet", offset=window.offset)
         yield _batch(window, np.zeros(0, dtype=np.int64), order, unit, frame, links, problem)
 
 

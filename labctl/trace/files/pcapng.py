@@ -57,9 +57,14 @@ class PcapngReader:
         Raises:
             CaptureError: the file does not begin with a section, or has packets of a kind that is not known.
         """
-        window = self._window
+        try:
+            yield from self._batches(self._window)
+        finally:
+            self._window.close()
+
+    def _batches(self, window: Window) -> Iterator[Batch]:
         window.advance(0)
-        used = 0
+        used = window.begin
         while True:
             used, wanted = self._scan(used)
             if wanted < 0:  # a block that cannot be right
@@ -71,12 +76,12 @@ class PcapngReader:
                 self._begin()
             if wanted and not window.advance(used, wanted):
                 break
-            used = 0 if wanted else used
-        if window.end:
-            place = "its first block" if window.base == 0 else "a block"
-            if window.base == 0:
-                raise CaptureError(f"the capture ends within {place}", offset=window.end)
-            self._problems.append(Problem(message=f"the capture ends within {place}", offset=window.base))
+            used = window.begin if wanted else used
+        if window.end > window.begin:
+            place = "its first block" if window.offset == 0 else "a block"
+            if window.offset == 0:
+                raise CaptureError(f"the capture ends within {place}", offset=window.end - window.begin)
+            self._problems.append(Problem(message=f"the capture ends within {place}", offset=window.offset))
             yield self._batch()
 
     def _scan(self, at: int) -> tuple[int, int]:

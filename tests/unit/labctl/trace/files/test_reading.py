@@ -64,6 +64,32 @@ def test_what_was_written_comes_back_packed_or_not(tmp_path: Path, pack) -> None
     assert [(link.name, link.type) for link in batch.links] == [(link.name, link.type) for link in LINKS]
 
 
+@pytest.mark.parametrize("ng", [True, False], ids=["pcapng", "pcap"])
+@pytest.mark.parametrize("missing", [0, 100])
+def test_big_packets_that_lie_across_what_is_read_at_a_time_come_back(tmp_path: Path, ng: bool, missing: int) -> None:
+    sizes = [60 << 10] * 150 + [3 << 20, 20 << 20, 40, 9 << 20, 1 << 20, 60, (1 << 20) + 3, 12 << 20, 5 << 20]
+    written = [packet(number, size) for number, size in enumerate(sizes, 1)]
+    file = io.BytesIO()
+    if ng:
+        writer = PcapngWriter(file)
+        for link in LINKS:
+            writer.add_link(link)
+        for each in written:
+            writer.write(each)
+    else:
+        file.write(struct.pack("<IHHIIII", 0xA1B23C4D, 2, 4, 0, 0, 64 << 20, 1))
+        for each in written:
+            file.write(struct.pack("<IIII", *divmod(each.time, 10**9), len(each.data), each.length) + each.data)
+    path = tmp_path / "capture"
+    path.write_bytes(file.getvalue()[: -missing or None])
+    read = [bytes(each.data) for each in packets(path)]
+    assert [len(data) for data in read] == sizes[: -1 if missing else None]
+    assert all(data == bytes(each.data) for data, each in zip(read, written, strict=False))
+    assert [problem.offset for batch in read_batches(str(path)) for problem in batch.problems] == (
+        [path.stat().st_size + missing - (5 << 20) - (32 if ng else 16)] if missing else []
+    )
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("magic", [0xA1B23C4D, 0xA1B2C3D4])
 def test_pcap_of_both_byte_orders_and_resolutions(tmp_path: Path, order: str, magic: int) -> None:
