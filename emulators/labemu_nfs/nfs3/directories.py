@@ -25,6 +25,15 @@ _PLUS_ARGUMENTS = Struct(">Q8sII")
 _OVERHEAD = 4 + 84 + 8 + 4 + 4
 """Bytes of the results without entries: attributes, verifier, the end of the list, eof."""
 
+_PLUS_TO_RECORDS = 4
+"""What an entryplus3 takes in a reply over what it takes in the store's listing: what would have no room is not listed."""
+
+_NEARLY = 8
+"""A reply is full enough with less than this part of it left."""
+
+_NOTHING = FALSE + FALSE
+"""Neither attributes nor handle."""
+
 _DOTS = (b".", b"..")
 
 
@@ -81,29 +90,33 @@ def readdirplus3(request: Request, arguments: Decoder) -> Body:
     _require_verifier(cookie, verifier)
     everything = min(everything, MAX_READDIR) - _OVERHEAD
     names = min(names, everything)
-    entries, eof = _list(directory, cookie, names)
+    allowed = bool(access.permitted(directory.before, directory.who) & access.EXECUTE)
+    enough = everything // _NEARLY
     parts: list[bytes] = []
-    for entry in entries:
-        name = opaque(entry.name)
-        part = TRUE + u64(entry.fileid) + name + u64(entry.cookie) + _plus(request, directory, entry.name)
-        names -= len(name) + 16
-        everything -= len(part)
-        if everything < 0 or (names < 0 and parts):
-            return _results(directory, parts, more=True, eof=eof)
-        parts.append(part)
-    return _results(directory, parts, more=False, eof=eof)
+    while True:
+        entries, eof = _list(directory, cookie, max(1, min(names, everything // _PLUS_TO_RECORDS)))
+        for fileid, text, cookie in entries:
+            name = opaque(text)
+            plus = _plus(request, directory, text) if allowed else _NOTHING
+            part = b"".join((TRUE, u64(fileid), name, u64(cookie), plus))
+            names -= len(name) + 16
+            everything -= len(part)
+            if everything < 0 or (names < 0 and parts):
+                return _results(directory, parts, more=True, eof=eof)
+            parts.append(part)
+        if eof or everything <= enough or names <= 0:
+            return _results(directory, parts, more=False, eof=eof)
 
 
 def _plus(request: Request, directory: Target, name: bytes) -> bytes:
-    """Attributes and handle of an entry; neither where it went away meanwhile or may not be looked up."""
+    """Attributes and handle of an entry; neither where it went away meanwhile."""
     store = directory.store
     try:
-        access.require(directory.before, directory.who, access.EXECUTE)
         if name in _DOTS:
             key = find(directory, name)
             attributes = store.getattr(key)
         else:
             key, attributes = store.peek(directory.key, name)
     except OSError:
-        return FALSE + FALSE
+        return _NOTHING
     return post_op(attributes, directory.export.fsid) + request.post_op_fh(directory, key)

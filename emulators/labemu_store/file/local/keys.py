@@ -14,6 +14,7 @@ without subtree_check.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import OrderedDict
 from errno import ELOOP, ENOENT, ENOTDIR, EOVERFLOW, ESTALE
@@ -42,6 +43,12 @@ class Keys(Protocol):
 
     def key_at(self, directory: int, name: bytes) -> Key:
         """The key of `name` in a directory; of the descriptor's own node where `name` is empty."""
+
+    def is_of(self, key: Key, inode: int) -> bool:
+        """Whether a key is certainly of this inode number; False, too, where that cannot be seen in it."""
+
+    def learn(self, key: Key, inode: int) -> None:
+        """This key is of this inode number."""
 
     def remember(self, key: Key, directory: Key, name: bytes) -> None:
         """A node was seen under `name` in a directory."""
@@ -72,6 +79,7 @@ class KernelKeys:
 
     def __init__(self, root: Path) -> None:
         self._reader = syscalls.HandleReader()
+        self._places: dict[int, list[tuple[int, int]]] = {}
         self._mount = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.close(self.open(self.key_at(self._mount, b"")))
@@ -84,6 +92,21 @@ class KernelKeys:
         if len(handle) >= MAX_KEY or not 0 <= kind < 256:
             raise OSError(EOVERFLOW, "the file system's handles are too long")
         return bytes((kind,)) + handle
+
+    def is_of(self, key: Key, inode: int) -> bool:
+        places = self._places.get(key[0])
+        if not places:
+            return False
+        start, end = places[0]
+        return int.from_bytes(key[start:end], sys.byteorder) == inode
+
+    def learn(self, key: Key, inode: int) -> None:
+        """Each kind of handle has its inode number somewhere, if any; two or three handles tell where."""
+        wide = [(at, at + 8) for at in range(1, len(key) - 7, 4)]
+        places = self._places.get(key[0], wide + [(at, at + 4) for at in range(1, len(key) - 3, 4)])
+        self._places[key[0]] = [
+            (start, end) for start, end in places if int.from_bytes(key[start:end], sys.byteorder) == inode
+        ]
 
     def remember(self, key: Key, directory: Key, name: bytes) -> None:
         """The kernel knows."""
@@ -118,6 +141,13 @@ class IndexedKeys:
 
     def key_at(self, directory: int, name: bytes) -> Key:
         return _INODE_BIRTH.pack(*syscalls.inode_and_birth(directory, name))
+
+    def is_of(self, key: Key, inode: int) -> bool:
+        found: int = _INODE_BIRTH.unpack(key)[0]
+        return found == inode
+
+    def learn(self, key: Key, inode: int) -> None:
+        """Every key tells it."""
 
     def remember(self, key: Key, directory: Key, name: bytes) -> None:
         if key == self._root_key:

@@ -221,7 +221,23 @@ class LocalFileStore(LocalSparse):
 
     def peek(self, directory: Key, name: bytes) -> tuple[Key, Attributes]:
         check_name(name)
-        descriptor = os.open(name, OPEN_PATH, dir_fd=self._open.node(directory).path)
+        above = self._open.node(directory).path
+        try:
+            key = self._keys.key_at(above, name)
+            result = os.stat(name, dir_fd=above, follow_symlinks=False)
+            certain = self._keys.is_of(
+                key, result.st_ino
+            )  # if that number was given anew in between, the key is of nothing
+        except OSError:
+            certain = False
+        if not certain or result.st_dev != self._device:
+            result, key = self._peek_surely(above, name)
+        self._keys.remember(key, directory, name)
+        return key, attributes_of(result, self._open.change_after(key, result.st_ctime_ns))
+
+    def _peek_surely(self, above: int, name: bytes) -> tuple[os.stat_result, Key]:
+        """Stat and key of one node, by a descriptor of it, though its name may be given to another meanwhile."""
+        descriptor = os.open(name, OPEN_PATH, dir_fd=above)
         try:
             result = os.fstat(descriptor)
             if result.st_dev != self._device:
@@ -229,8 +245,8 @@ class LocalFileStore(LocalSparse):
             key = self._keys.key_at(descriptor, b"")
         finally:
             os.close(descriptor)
-        self._keys.remember(key, directory, name)
-        return key, attributes_of(result, self._open.change_after(key, result.st_ctime_ns))
+        self._keys.learn(key, result.st_ino)
+        return result, key
 
     def glance(self, directory: Key, name: bytes) -> Attributes:
         check_name(name)

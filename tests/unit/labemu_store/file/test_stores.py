@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from errno import ENOENT, ENOTDIR, ESTALE
 from pathlib import Path
@@ -241,3 +242,35 @@ def test_names_in_a_directory_that_others_removed_are_stale_and_in_a_file_refuse
             failing(code, store.unlink, directory, b"a")
         failing(ENOENT, store.lookup, store.root, b"gone")
         failing(ENOENT, store.unlink, store.root, b"gone")
+
+
+def test_a_peek_tells_key_and_attributes_of_one_node_though_the_name_changes_hands_between_them(folder, monkeypatch):
+    with closing(LocalFileStore(folder)) as store:
+        for name, data in ((b"a", b"a"), (b"b", b"longer"), (b"warm", b"")):
+            store.write(store.create(store.root, name, OWNER), 0, data)
+        store.peek(store.root, b"warm")
+        keys, swaps = local_store.choose_keys(folder), [b"b", b"c"]
+        key_at = type(keys).key_at
+
+        def swapping(self, directory, name):
+            key = key_at(self, directory, name)
+            if name == b"a" and swaps:
+                os.rename(folder / os.fsdecode(swaps.pop(0)), folder / "a")
+            return key
+
+        with closing(keys), monkeypatch.context() as patch:
+            patch.setattr(type(keys), "key_at", swapping)
+            key, attributes = store.peek(store.root, b"a")
+        assert swaps == [b"c"]
+        assert (attributes.size, store.getattr(key).fileid) == (6, attributes.fileid)
+
+
+def test_after_two_names_no_descriptor_is_opened_to_peek_at_another(folder, monkeypatch):
+    with closing(LocalFileStore(folder)) as store:
+        for number in range(4):
+            store.create(store.root, b"%d" % number, OWNER)
+        found = [store.peek(store.root, b"%d" % number) for number in range(3)]
+        monkeypatch.setattr(store, "_peek_surely", None)
+        found.append(store.peek(store.root, b"3"))
+        assert [store.lookup(store.root, b"%d" % number) for number in range(4)] == [key for key, _ in found]
+        assert [attributes.fileid for _, attributes in found] == [(folder / str(n)).stat().st_ino for n in range(4)]
