@@ -255,7 +255,7 @@ def test_a_peek_tells_key_and_attributes_of_one_node_though_the_name_changes_han
         def swapping(self, directory, name):
             key = key_at(self, directory, name)
             if name == b"a" and swaps:
-                os.rename(folder / os.fsdecode(swaps.pop(0)), folder / "a")
+                (folder / os.fsdecode(swaps.pop(0))).rename(folder / "a")
             return key
 
         with closing(keys), monkeypatch.context() as patch:
