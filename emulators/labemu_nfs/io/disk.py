@@ -3,7 +3,8 @@
 Handing work to a thread and back costs some 100 µs of a client's time. Where the medium is as quick as memory (tmpfs, a controller with a
 battery) that is far more than the work, so it is done in the event loop. The proof is a trial: a run in the loop itself, since one in a
 thread is measured together with its wait for the interpreter. A trial that is slow sends what follows to the threads, until the next
-trial; the time between trials doubles each time.
+trial; the time between trials doubles each time. Where runs have been quick, one that is slow is more likely the machine's other work
+than the disk, which shows in the next ones: it is their average that tells.
 
 What threads finish within one turn of the loop comes back together, so that its replies leave in one send.
 """
@@ -20,7 +21,16 @@ from math import inf
 from labemu_nfs.limits import DISK_THREADS
 
 QUICK = 100e-6
-"""Seconds that work may take in the event loop."""
+"""Seconds that work may take in the event loop, on average."""
+
+SLOW = 20e-3
+"""Seconds in which nobody's processor is away from a process that wants it: work that took longer waited for the disk."""
+
+_SHARE = 1 / 8
+"""Of the last run in the average."""
+
+_MOST = QUICK / _SHARE / 2
+"""Seconds as which a run counts at most: two in a row are too many."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds between trials that were slow: each holds all clients up for as long as the disk takes."""
@@ -48,6 +58,7 @@ class Disk:
         self._clock = clock
         self._threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="nfs-disk")
         self._trial = -inf
+        self._average = QUICK
         self._pause = FIRST_PAUSE
         self._running = 0
         self._idle: asyncio.Future[None] | None = None
@@ -64,7 +75,10 @@ class Disk:
             return
         error = _outcome(work)
         end = self._clock()
-        if end - start > QUICK:
+        taken = end - start
+        self._average += (min(taken, _MOST) - self._average) * _SHARE
+        if taken > SLOW or self._average > QUICK:
+            self._average = QUICK
             self._trial = end + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         else:

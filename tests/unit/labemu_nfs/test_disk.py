@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from labemu_nfs.io.disk import FIRST_PAUSE, QUICK, Disk
+from labemu_nfs.io.disk import FIRST_PAUSE, QUICK, SLOW, Disk
 
 
 class Clock:
@@ -39,8 +39,9 @@ async def test_work_is_done_in_the_loop_while_it_is_quick_and_tried_there_again_
     for _ in range(3):
         await run(disk, clock.work)
     assert clock.where == [here] * 3
-    clock.took = QUICK * 2
+    clock.took = SLOW * 2
     await run(disk, clock.work)  # a trial that fails
+    clock.took = QUICK * 2
     await run(disk, clock.work)
     clock.now += FIRST_PAUSE
     await run(disk, clock.work)  # the next
@@ -52,6 +53,23 @@ async def test_work_is_done_in_the_loop_while_it_is_quick_and_tried_there_again_
     in_loop = [where == here for where in clock.where[3:]]
     assert in_loop == [True, False, True, False, True]
     await disk.close()
+
+
+async def test_where_work_was_quick_one_slow_run_is_borne_but_not_a_second_nor_a_very_slow_one() -> None:
+    here = threading.get_ident()
+    for slow, borne in (
+        ([10 * QUICK, 0.0, 0.0, 0.0, 0.0, 0.0, 10 * QUICK], True),
+        ([10 * QUICK] * 2, False),
+        ([SLOW * 2], False),
+    ):
+        clock = Clock()
+        disk = Disk(asyncio.get_running_loop(), clock=clock)
+        for clock.took in (*[0.0] * 20, *slow):  # noqa: B007 - the clock is what looks at it
+            await run(disk, clock.work)
+        assert clock.where == [here] * (20 + len(slow))
+        await run(disk, clock.work)
+        assert (clock.where[-1] == here) is borne
+        await disk.close()
 
 
 async def on_threads(clock: Clock, **options) -> Disk:
