@@ -29,7 +29,7 @@ SLOW = 20e-3
 _SHARE = 1 / 8
 """Of the last run in the average."""
 
-_MOST = QUICK / _SHARE / 2
+_MOST = 0.6 * QUICK / _SHARE
 """Seconds as which a run counts at most: two in a row are too many."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0

@@ -64,7 +64,7 @@ async def test_where_work_was_quick_one_slow_run_is_borne_but_not_a_second_nor_a
     ):
         clock = Clock()
         disk = Disk(asyncio.get_running_loop(), clock=clock)
-        for clock.took in (*[0.0] * 20, *slow):  # noqa: B007 - the clock is what looks at it
+        for clock.took in (*[0.0] * 20, *slow):
             await run(disk, clock.work)
         assert clock.where == [here] * (20 + len(slow))
         await run(disk, clock.work)
