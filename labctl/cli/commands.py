@@ -18,6 +18,7 @@ CORE: dict[str, Entry] = {
     "exec": Entry(help="Run a command inside a node or a guest.", app="labctl.cli.execute:exec_app"),
     "shell": Entry(help="Open a shell inside a node or a guest.", app="labctl.cli.execute:shell_app"),
     "console": Entry(help="Attach to a VM's serial console.", app="labctl.cli.console:app"),
+    "metrics": Entry(help="What hosts, VMs, disks and links have used, for Prometheus.", app="labctl.cli.metrics:app"),
     "logs": Entry(help="Show a node's log; -f follows.", app="labctl.cli.logs:app"),
     "graph": Entry(help="Draw a lab as text, Mermaid or SVG.", app="labctl.cli.graph:app"),
     "schema": Entry(help="Print the JSON Schema of topologies, for editors.", app="labctl.cli.schema:app"),

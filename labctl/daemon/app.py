@@ -98,6 +98,10 @@ class Endpoints:
         """GET /v1/inventory."""
         return JSONResponse(self._backend.inventory(_number(request, "since")))
 
+    async def metrics(self, _request: Request) -> Response:
+        """GET /v1/metrics."""
+        return JSONResponse(await self._backend.metrics())
+
     async def events(self, request: Request) -> Response:
         """GET /v1/events."""
         values = self._backend.events(_number(request, "since"), follow=_flag(request, "follow"))

@@ -37,6 +37,9 @@ class Backend(Protocol):
     def inventory(self, since: int | None) -> JsonObject:
         """Managed objects, or their changes since a revision."""
 
+    async def metrics(self) -> JsonObject:
+        """What everything has used, and how it is."""
+
     def events(self, since: int | None, *, follow: bool) -> AsyncGenerator[Json, None]:
         """Events after number `since` (from now on where None), and, with `follow`, those to come."""
 

@@ -80,6 +80,15 @@ RESOURCE = record(
     },
 )
 
+METRIC = record(
+    {
+        "name": TEXT,
+        "type": {"enum": ["counter", "gauge"]},
+        "help": TEXT,
+        "samples": listing(record({"labels": OBJECT, "value": {"type": "number"}})),
+    }
+)
+
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         name="lab",
@@ -151,6 +160,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Managed objects, all of them or those changed since a revision.",
         query={"since": (NUMBER, "the revision after which to tell changes; without it, everything")},
         answer=record({"revision": NUMBER, "objects": listing(OBJECT)}, {"removed": listing(TEXT), "full": FLAG}),
+    ),
+    Endpoint(
+        name="metrics",
+        method="GET",
+        path="/v1/metrics",
+        summary="What hosts, VMs, disks and links have used, and how everything is.",
+        description="Agents are asked as this is read. Names and units are Prometheus's; counters begin anew with what they count. "
+        "`silent` are the nodes whose agent did not answer; `time` is labd's, in seconds since 1970.",
+        answer=record({"time": {"type": "number"}, "metrics": listing(METRIC), "silent": listing(TEXT)}),
     ),
     Endpoint(
         name="events",

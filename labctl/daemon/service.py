@@ -9,6 +9,7 @@ from typing import Any
 
 from labctl.contracts.network import LABD_NODE
 from labctl.daemon.cgroups import NodeCgroups
+from labctl.daemon.metrics import collect
 from labctl.daemon.operations import Report
 from labctl.errors import NotRunningError
 from labctl.linux.processes import ProcessId
@@ -126,6 +127,10 @@ class LabService:
     def inventory(self, since: int | None) -> JsonObject:
         """See Backend."""
         return self._lab.view.inventory.changes_since(since).to_json()
+
+    async def metrics(self) -> JsonObject:
+        """See Backend."""
+        return await collect(self._lab.view.inventory, self._agents)
 
     async def events(self, since: int | None, *, follow: bool) -> AsyncGenerator[Json, None]:
         """See Backend."""

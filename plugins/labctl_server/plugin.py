@@ -32,12 +32,18 @@ def labctl_unit_handlers() -> Iterable[UnitHandler]:
 
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
-    """The groups `vm`, `host` and `image`."""
+    """The groups `vm`, `host` and `image`, and the command `top`."""
     from labctl.plugin.api import CommandGroup
 
     return (
         CommandGroup(name="vm", help="Virtual machines: list, start, stop, reset.", app="labctl_server.cli.vm:app"),
         CommandGroup(name="host", help="Hosts: list.", app="labctl_server.cli.host:app"),
+        CommandGroup(
+            name="top",
+            help="What hosts, VMs and arrays do right now.",
+            app="labctl_server.cli.top:app",
+            single=True,
+        ),
         CommandGroup(name="image", help="Images that VMs start from: build, list.", app="labctl_server.cli.image:app"),
     )
 

@@ -1,6 +1,7 @@
 """The management interface of a host, as the agent's server runs it.
 
 GET    /v1/host                  the host: size, what its VMs take
+GET    /v1/metrics               see labctl_server.hostd.metrics
 GET    /v1/vms                   name → state of each VM
 GET    /v1/vms/{name}            one VM's state
 PUT    /v1/vms/{name}            {machine, power, restart}: make it so; idempotent
@@ -43,6 +44,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from labctl.agent.application import Publisher
+from labctl.agent.metrics import metrics_route
 from labctl.errors import ConflictError, NotRunningError, UsageError
 from labctl.linux.syscalls import disable_huge_pages
 from labctl_server.hostd.arrivals import Arrivals
@@ -50,6 +52,7 @@ from labctl_server.hostd.body import read_model
 from labctl_server.hostd.driver import GuestDriver, QemuDriver
 from labctl_server.hostd.encryption import Credentials
 from labctl_server.hostd.host import Host
+from labctl_server.hostd.metrics import HostMetrics
 from labctl_server.hostd.migration import Peer
 from labctl_server.hostd.reach import missing_for
 from labctl_server.hostd.store import Order, VmRecord, VmStore
@@ -173,6 +176,7 @@ class HostApplication:
         )
         self._vms: dict[str, Vm] = {}
         self._arrivals = Arrivals(self._host, self._vms)
+        self._metrics = HostMetrics(config.node, cpus=self._config.cpus, memory=self._config.memory, vms=self._vms)
         self._lock_file: int | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -194,6 +198,7 @@ class HostApplication:
             Route(f"{vm}/migration", self._cancel_migration, methods=["DELETE"]),
             Route("/v1/reach", self._reach, methods=["POST"]),
             *self._arrivals.routes(),
+            metrics_route(self._metrics.collect),
         ]
 
     async def start(self) -> None:

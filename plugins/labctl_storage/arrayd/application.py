@@ -8,6 +8,7 @@ PUT    /v1/datastores/{name}/volumes/{vol}  make a disk (an existing one keeps i
 DELETE /v1/datastores/{name}/volumes/{vol}  ?keep=true keeps its data
 …      /v1/datastores/{name}/volumes/{vol}/snapshots and /clone: see labctl_storage.arrayd.snapshot_routes
 GET    /v1/sessions                         who is connected
+GET    /v1/metrics                          see labctl_storage.arrayd.metrics
 GET    /v1/faults                           what is set, with hits
 POST   /v1/faults                           set one (a FaultOrder)
 DELETE /v1/faults                           clear all; /v1/faults/{id} clears one
@@ -27,8 +28,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from labctl.agent.application import Publisher
+from labctl.agent.metrics import metrics_route
 from labctl.errors import ConflictError, LabError, NotRunningError, UsageError
 from labctl_storage.arrayd.faults import ArrayFaults, FaultOrder
+from labctl_storage.arrayd.metrics import ArrayMetrics
 from labctl_storage.arrayd.registry import DatastoreRecord, Registry, VolumeRecord
 from labctl_storage.arrayd.services import ArrayConfig, ArrayServices
 from labctl_storage.arrayd.snapshot_routes import VOLUME, SnapshotRoutes
@@ -55,6 +58,7 @@ class ArrayApplication:
         array = ArrayConfig.model_validate(config.config)
         self._services = ArrayServices(array, config.directory, config.lab, outside)
         self._faults = ArrayFaults(config.node, self._registry, self._services.faults(), publish)
+        self._metrics = ArrayMetrics(config.node, self._registry, self._services)
         self._lock = asyncio.Lock()  # one change of the configuration at a time
         self._snapshots = SnapshotRoutes(self._registry, self._services, self._faults, self._lock, publish)
         self._stages = StageRoutes(self._services.stage_switches())
@@ -77,6 +81,7 @@ class ArrayApplication:
             Route("/v1/faults/{id}", self._clear_faults, methods=["DELETE"]),
             *self._snapshots.routes(),
             *self._stages.routes(),
+            metrics_route(self._metrics.collect),
         ]
 
     async def start(self) -> None:

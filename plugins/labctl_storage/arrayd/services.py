@@ -265,7 +265,7 @@ class ArrayServices:
         """What makes the emulators note the stages of commands, or no more."""
         return [server.watch for server in (self._iscsi, self._nfs) if server is not None]
 
-    def sessions(self) -> Json:
+    def sessions(self) -> dict[str, list[Json]]:
         """Who is connected, by protocol."""
         return {
             "iscsi": [] if self._iscsi is None else [asdict(session) for session in self._iscsi.sessions()],

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
 from labctl.testing.waiting import wait_for
+from labctl_server.top.rates import rates
 
 pytestmark = [pytest.mark.needs("root", "qemu", "tun"), pytest.mark.xdist_group("lab")]
 
@@ -83,3 +89,53 @@ def test_guests_reach_one_another_and_the_client_on_production(quickstart) -> No
     assert quickstart.exec("web1", "ping", "-c1", "-W5", addresses["db1"]).returncode == 0
     for address in addresses.values():
         assert quickstart.exec("client", "ping", "-c1", "-W5", address).returncode == 0
+
+
+def test_top_shows_what_a_guests_work_costs_its_host_its_disk_and_the_array(quickstart) -> None:
+    before = quickstart.json("metrics")
+    quickstart.exec("web1", "sh", "-c", "dd if=/dev/zero of=/root/top bs=64k count=320 conv=fsync && rm /root/top")
+    rows = {row["name"]: row for row in rates(before, quickstart.json("metrics")).to_json()["vms"]}
+    assert rows["web1"]["written"] * (rows["web1"]["writes"] > 0) > 0
+    assert rows["web1"]["latency"] > 0
+    assert rows["web1"]["cpu"] > rows["db1"]["cpu"]
+    shown = quickstart.run("top", "--once", "--interval", "0.2").stdout.split()
+    assert {"esx1", "esx2", "web1", "db1", "san1"} <= set(shown)
+
+
+def test_metrics_tell_of_every_node_and_who_does_not_answer(quickstart) -> None:
+    told = quickstart.json("metrics")
+    assert told["silent"] == []
+    metrics = {metric["name"]: [sample["labels"] for sample in metric["samples"]] for metric in told["metrics"]}
+    assert {labels["node"] for labels in metrics["labctl_link_receive_bytes_total"]} == {"esx1", "esx2", "san1"}
+    assert {labels["datastore"] for labels in metrics["labctl_datastore_used_bytes"]} == {"gold", "shared"}
+    assert {(labels["vm"], labels["network"]) for labels in metrics["labctl_vm_nic_receive_bytes_total"]} == {
+        ("web1", "production"), ("db1", "production"),
+    }  # fmt: skip
+    quickstart.inside("esx1", "ip", "link", "set", "vmk0", "down")
+    try:
+        wait_for(lambda: quickstart.json("metrics")["silent"] == ["esx1"], what="esx1's silence in the metrics")
+    finally:
+        quickstart.inside("esx1", "ip", "link", "set", "vmk0", "up")
+        quickstart.inside("esx1", "ip", "neigh", "flush", "all")
+    wait_for(lambda: quickstart.json("metrics")["silent"] == [], what="esx1's answer")
+    assert "labctl_vm_cpu_seconds_total{" in quickstart.run("metrics").stdout
+
+
+def test_prometheus_scrapes_metrics_on_loopback(quickstart) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*quickstart.command, "metrics", "--lab", quickstart.name, "--listen", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, env=quickstart.environment, stderr=subprocess.PIPE, text=True) as server:
+
+        def scraped() -> str:
+            with suppress(URLError), urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+                return str(answer.read().decode())
+            return ""
+
+        try:
+            text = wait_for(scraped, what="an answer at /metrics")
+        finally:
+            server.terminate()
+            said = server.communicate()[1]
+    assert f"serving http://127.0.0.1:{port}/metrics" in said
+    assert 'labctl_agent_up{node="san1"} 1.0' in text.splitlines()
