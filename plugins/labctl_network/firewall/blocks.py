@@ -4,16 +4,16 @@ A rule is a set of boxes: a span of source addresses, of destination addresses, 
 meet may be asked in any order, so they go into one map (a block). A rule goes into the earliest block of its shape that comes after
 every block with a rule that it meets; where there is none, a new one. Ten thousand rules between single VMs are one block.
 
-Whether two boxes meet is found by index and not by comparing all: a box is entered under each choice of those of its dimensions that
-are single values, and asked for under the dimensions that both have as single values.
+Whether two boxes meet is found by index and not by comparing all: a box is entered under choices of those of its dimensions that are
+single values, and asked for under the dimensions that both have as single values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import combinations, product
+from itertools import product
 
 from labctl_network.firewall.policy import ALL_ADDRESSES, ALL_PORTS, PROTOCOLS, Rule, Span
 
@@ -32,6 +32,10 @@ class Shape(StrEnum):
     HOSTS = "hosts"  # source, destination
     EVERYTHING = "everything"  # nothing: the rule matches every packet
     SETS = "sets"  # one rule by itself, as sets
+
+
+_LOOKED_AT = {Shape.PORTS: 4, Shape.PROTOCOLS: 3, Shape.HOSTS: 2, Shape.EVERYTHING: 0, Shape.SETS: 0}
+"""How many of a box's sides a shape looks at."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,21 @@ class Block:
     Args:
         shape: which fields the map looks at.
         rules: the rules with their boxes, in the policy's order.
+        has_spans: whether a side that the shape looks at is more than a single value.
     """
 
     shape: Shape
     rules: list[tuple[Rule, Sequence[Box]]] = field(default_factory=list)
+    has_spans: bool = False
     _index: _Index = field(default_factory=lambda: _Index(), repr=False)
 
     def add(self, rule: Rule, boxes: Sequence[Box]) -> None:
         """Take a rule in; the caller has seen that it meets none here."""
         self.rules.append((rule, boxes))
+        sides = _LOOKED_AT[self.shape]
         for box in boxes:
             self._index.add(box)
+            self.has_spans = self.has_spans or any(first != last for first, last in box.sides[:sides])
 
     def meets(self, boxes: Sequence[Box]) -> bool:
         """Whether one of the boxes meets one of the block's."""
@@ -137,37 +145,41 @@ _Dimensions = tuple[int, ...]
 
 
 class _Index:
-    """Boxes by those of their sides that are single values."""
+    """Boxes by those of their sides that are single values; a choice of sides is entered when it is first asked for."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[_Dimensions, _Dimensions], dict[_Dimensions, list[Box]]] = {}
-        self._patterns: set[_Dimensions] = set()
+        self._boxes: dict[_Dimensions, list[Box]] = {}
+        self._found: dict[_Dimensions, dict[_Dimensions, dict[_Dimensions, list[Box]]]] = {}
 
     def add(self, box: Box) -> None:
         single = _single(box)
-        self._patterns.add(single)
-        for chosen in _choices(single):
-            by_value = self._found.setdefault((single, chosen), {})
+        self._boxes.setdefault(single, []).append(box)
+        for chosen, by_value in self._found.get(single, {}).items():
             by_value.setdefault(_values(box, chosen), []).append(box)
 
     def meets(self, box: Box) -> bool:
         mine = set(_single(box))
-        for pattern in self._patterns:
+        for pattern in self._boxes:
             common = tuple(each for each in pattern if each in mine)
-            candidates = self._found[pattern, common].get(_values(box, common), ())
+            candidates = self._by_value(pattern, common).get(_values(box, common), ())
             if any(box.meets(other) for other in candidates):
                 return True
         return False
+
+    def _by_value(self, pattern: _Dimensions, chosen: _Dimensions) -> dict[_Dimensions, list[Box]]:
+        entered = self._found.setdefault(pattern, {})
+        known = entered.get(chosen)
+        if known is None:
+            known = entered[chosen] = {}
+            for box in self._boxes[pattern]:
+                known.setdefault(_values(box, chosen), []).append(box)
+        return known
 
 
 def _single(box: Box) -> _Dimensions:
     return tuple(number for number, (first, last) in enumerate(box.sides) if first == last)
 
 
-def _choices(dimensions: _Dimensions) -> Iterator[_Dimensions]:
-    for size in range(len(dimensions) + 1):
-        yield from combinations(dimensions, size)
-
-
 def _values(box: Box, dimensions: _Dimensions) -> _Dimensions:
-    return tuple(box.sides[number][0] for number in dimensions)
+    sides = box.sides
+    return tuple([sides[number][0] for number in dimensions])

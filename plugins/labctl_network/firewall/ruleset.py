@@ -71,10 +71,23 @@ _FLOW_TYPE = ["ipv4_addr", "ipv4_addr", "inet_proto", "inet_service", "inet_serv
 _ADDRESS_TYPES = ["ipv4_addr", "ipv4_addr"]
 
 
-def digest(policy: Policy) -> str:
-    """What tells this policy from another: a chain of this name stands in the table for whoever looks whether it is at work."""
-    told = json.dumps([2, policy.to_json()], sort_keys=True)
-    return f"is-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+Blocks = Mapping[int, Sequence[Block]]
+"""The IP rules of each profile, arranged."""
+
+
+def digest_of(told: Mapping[str, Any]) -> str:
+    """What tells a policy from another: a chain of this name stands in the table for whoever looks whether it is at work.
+
+    Args:
+        told: the policy as Policy.to_json tells it, and whatever else.
+    """
+    text = json.dumps([3, {key: told[key] for key in ("rules", "profiles", "ports")}], sort_keys=True)
+    return f"is-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def blocks_of(policy: Policy) -> Blocks:
+    """A policy's IP rules, arranged for each profile."""
+    return {number: arrange(_ip_rules(policy, number)) for number in range(len(policy.profiles))}
 
 
 def answering(bridge: str) -> str:
@@ -95,19 +108,63 @@ def commands(policy: Policy, bridges: Sequence[str], mac: str, present: Sequence
     made.add("table")
     _answers(made, bridges, present)
     _forget(made, present, {rule.id for rule in policy.rules}, {rule.id for rule in policy.rules if rule.log})
+    _fill(made, policy, digest_of(policy.to_json()), mac, policy.rules, blocks_of(policy))
+    return made.commands
+
+
+def outline(
+    policy: Policy, digest: str, bridges: Sequence[str], mac: str, rules: Iterable[Rule], blocks: Blocks
+) -> list[Command]:
+    """What would make the tables of a policy where there are none, but for what rules do, and which packets go to which.
+
+    Args:
+        policy: the policy.
+        digest: its own, from `digest_of`.
+        bridges: the node's switches.
+        mac: see `commands`.
+        rules: those whose own chains are wanted nevertheless.
+        blocks: from `blocks_of`; their maps come empty.
+    """
+    made = _Table("bridge", [], empty=True)
+    made.add("table")
+    _answers(made, bridges, [])
+    _fill(made, policy, digest, mac, rules, blocks)
+    return made.commands
+
+
+def block_name(number: int, place: int, block: Block) -> str:
+    """The name of a block's map; another when its keys are of another make."""
+    return f"block-{number}-{place}-{block.shape}{'-spans' if block.has_spans else ''}"
+
+
+def block_elements(block: Block) -> dict[Box, Rule]:
+    """What a block's map says: which rule holds for a box."""
+    return {box: rule for rule, boxes in block.rules for box in boxes}
+
+
+def element(block: Block, box: Box, rule: Rule | None = None) -> Any:
+    """An element of a block's map, or its key alone."""
+    key = _key(box, _FIELDS[block.shape])
+    return key if rule is None else [key, _goto(rule)]
+
+
+def is_mapped(block: Block) -> bool:
+    """Whether a block is a map, and not a rule by itself."""
+    return block.shape in _FIELDS
+
+
+def _fill(made: _Table, policy: Policy, digest: str, mac: str, rules: Iterable[Rule], blocks: Blocks) -> None:
     _state(made)
-    made.add("chain", digest(policy))
+    made.add("chain", digest)
     made.add("chain", "prerouting", type="filter", hook="prerouting", prio=-200, policy="accept")
     _reject(made, mac)
     made.add("counter", HITS + DEFAULT)
-    for rule in policy.rules:
+    for rule in rules:
         _rule(made, rule)
-    blocks = {number: arrange(_ip_rules(policy, number)) for number in range(len(policy.profiles))}
     for number, arranged in blocks.items():
         _policy(made, number, arranged, policy)
     _dispatch(made, policy)
     _prerouting(made, policy)
-    return made.commands
 
 
 def removal() -> list[Command]:
@@ -122,8 +179,9 @@ def removal() -> list[Command]:
 class _Table:
     """Collects the commands of one family's table."""
 
-    def __init__(self, family: str, present: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, family: str, present: Sequence[Mapping[str, Any]], *, empty: bool = False) -> None:
         self.family = family
+        self.empty = empty
         self.sets = set(_names(present, "set", family))
         self.commands: list[Command] = []
 
@@ -268,15 +326,12 @@ def _block(made: _Table, number: int, place: int, block: Block) -> None:
         for chain, ways in chains:
             made.rule(chain, *(_sets(rule, ways) if block.shape is Shape.SETS else ()), _goto(rule))
         return
-    fields = {Shape.PORTS: ("protocol", "ports"), Shape.PROTOCOLS: ("protocol",), Shape.HOSTS: ()}[block.shape]
+    fields = _FIELDS[block.shape]
     types = [*_ADDRESS_TYPES, *({"protocol": "inet_proto", "ports": "inet_service"}[each] for each in fields)]
-    elements = [[_key(box, fields), _goto(rule)] for rule, boxes in block.rules for box in boxes]
-    boxes = [box for _rule, boxes in block.rules for box in boxes]
-    sides = ("source", "destination", *fields)
-    spans = any(first != last for box in boxes for first, last in (getattr(box, side) for side in sides))
-    flags = {"flags": ["interval"]} if spans else {}
-    name = f"block-{number}-{place}"
-    made.add("map", name, type=types, map="verdict", **flags, elem=elements)
+    filled = [] if made.empty else [element(block, box, rule) for rule, boxes in block.rules for box in boxes]
+    flags: dict[str, Any] = {"flags": ["interval"]} if block.has_spans else {}
+    name = block_name(number, place, block)
+    made.add("map", name, type=types, map="verdict", **flags, **({"elem": filled} if filled else {}))
     for chain, (source, destination, port) in chains:
         asked = {"protocol": _meta("l4proto"), "ports": _payload("th", port)}
         key = [_payload("ip", source), _payload("ip", destination), *(asked[each] for each in fields)]
@@ -424,6 +479,9 @@ def _addresses(span: Span) -> Any:
 def _numbers(span: Span) -> Any:
     return span[0] if span[0] == span[1] else {"range": list(span)}
 
+
+_FIELDS = {Shape.PORTS: ("protocol", "ports"), Shape.PROTOCOLS: ("protocol",), Shape.HOSTS: ()}
+"""What the maps of a shape look at, beside the addresses."""
 
 _FORTH, _BACK = ("saddr", "daddr", "dport"), ("daddr", "saddr", "sport")
 """The fields that a rule's sources, destinations and services are held against, and those when the other direction is asked about."""

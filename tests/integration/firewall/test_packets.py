@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import socket
 import struct
@@ -9,14 +11,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from labctl.errors import LabError
 from labctl.linux.links import Bridge, End, Veth, ensure_bridges, ensure_veths
 from labctl.linux.namespaces import create_many, delete_many, run_in
 from labctl.linux.sockets import SocketPool
+from labctl.model.address import Address
+from labctl.model.unit import Health, RecordedUnit, Unit, UnitState
 from labctl_network.firewall import blocks, nft, ruleset
+from labctl_network.firewall.change import Loaded, changes
 from labctl_network.firewall.decide import Packet, decide
 from labctl_network.firewall.policy import (
     PROTOCOLS,
@@ -29,6 +36,7 @@ from labctl_network.firewall.policy import (
     merged,
     merged_services,
 )
+from labctl_network.handlers.firewall import FirewallHandler
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.xdist_group("firewall")]
 
@@ -50,6 +58,7 @@ class Wire:
 
     def __init__(self, namespace: Path) -> None:
         self.namespace = namespace
+        self.loaded: Loaded | None = None
         bridge = Bridge(namespace=namespace, name="br0", mac=BRIDGE_MAC)
         pairs = [
             Veth(
@@ -80,6 +89,17 @@ class Wire:
             opened.close()
 
     def apply(self, policy: Policy) -> None:
+        """By what differs from the last one, if there is one."""
+        wanted = Loaded.of(policy.to_json(), ["br0"])
+        steps = None if self.loaded is None else changes(self.loaded, wanted, BRIDGE_MAC)
+        if steps is None:
+            self.load(policy)
+        elif steps:
+            nft.apply(self.namespace, steps)
+        self.loaded = wanted
+
+    def load(self, policy: Policy) -> None:
+        """The whole."""
         there = [
             each
             for family in ("bridge", "netdev")
@@ -282,6 +302,87 @@ def test_random_policies_decide_about_real_packets_as_the_reference_says(wire, m
         if not any(rule.category is Category.ETHERNET for rule in policy.rules):
             assert told == counted
     assert min(seen.values()) > 100, seen
+
+
+def tables(wire: Wire) -> list[str]:
+    """All that is in the tables, but for numbers that the kernel gives and what packets left."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            gone = {"handle", "packets", "bytes", "flags"}
+            return {key: plain(each) for key, each in value.items() if key not in gone}
+        return [plain(each) for each in value] if isinstance(value, list) else value
+
+    found = []
+    for family in ("bridge", "netdev"):
+        for each in nft.listing(wire.namespace, "table", family, ruleset.TABLE):
+            ((what, told),) = each.items()
+            told = plain(told)
+            if what == "set":
+                told.pop("elem", None)
+            if "elem" in told:
+                told["elem"] = sorted(map(json.dumps, told["elem"]))
+            place = f"{family} {what} {told.get('chain', '')}"
+            found.append(place + json.dumps(told, sort_keys=True))
+    rules = [each for each in found if " rule " in each]  # their order matters within a chain
+    by_chain = sorted(rules, key=lambda each: each.partition("{")[0])
+    return sorted(each for each in found if " rule " not in each) + by_chain
+
+
+def test_what_changes_lead_to_is_what_loading_the_whole_gives(wire, monkeypatch) -> None:
+    choice = random.Random(20261124)
+    policy = random_policy(choice)
+    for number in range(ROUNDS // 2):
+        monkeypatch.setattr(blocks, "MOST_BOXES", choice.choice([1, 4096, 4096]))
+        kept = [rule for rule in policy.rules if choice.random() < 0.8]
+        come = [replace(random_rule(choice, 1), id=f"random/{number}-{each}") for each in range(choice.randrange(3))]
+        rules = tuple(
+            replace(rule, verdict=choice.choice([Verdict.ALLOW, Verdict.DROP])) if choice.random() < 0.1 else rule
+            for rule in (*kept, *come)
+        )
+        profiles = (tuple(range(len(rules))), tuple(each for each in range(len(rules)) if choice.random() < 0.6))
+        ports = tuple(port(each, choice.randrange(2)) for each in PROTECTED if choice.random() < 0.9)
+        policy = Policy(rules=rules, profiles=profiles[: choice.choice([1, 2, 2])], ports=ports)
+        if len(policy.profiles) == 1:
+            policy = replace(policy, ports=tuple(replace(each, profile=0) for each in ports))
+        wire.apply(policy)
+        changed = tables(wire)
+        wire.load(policy)
+        assert changed == tables(wire), policy
+
+
+def test_a_change_that_the_kernel_cannot_do_changes_nothing(wire) -> None:
+    first, second = (random_policy(random.Random(seed)) for seed in (1, 2))
+    wire.load(first)
+    before = tables(wire)
+    steps = changes(Loaded.of(second.to_json(), ["br0"]), Loaded.of(first.to_json(), ["br0"]), BRIDGE_MAC)
+    assert steps
+    with pytest.raises(LabError, match=r"^nft -j -f - failed: "):
+        nft.apply(wire.namespace, steps)
+    assert tables(wire) == before
+
+
+def test_a_node_that_has_not_what_it_should_have_gets_the_whole(wire, caplog) -> None:
+    class Services:
+        lab = SimpleNamespace(name="blue")
+
+        def namespace(self, node: str) -> Path:
+            return wire.namespace
+
+    def unit(policy: Policy) -> Unit:
+        spec = {"node": "esx1", "bridges": ["br0"], **policy.to_json()}
+        return Unit(id="firewall:esx1", type="firewall", resource=Address("firewall", "a"), spec=spec, needs=())
+
+    units = [unit(random_policy(random.Random(seed))) for seed in (1, 2, 3)]
+    services: Any = Services()
+    with SocketPool() as pool:
+        handler = FirewallHandler(pool)
+        handler.load(services, units[0])
+        for old, new, said in ((units[0], units[1], False), (units[0], units[2], True), (units[2], units[0], False)):
+            caplog.clear()
+            asyncio.run(handler.update(services, RecordedUnit(unit=old, state=UnitState.CREATED), new))
+            assert handler.look(services, RecordedUnit(unit=new, state=UnitState.CREATED).unit).health is Health.OK
+            assert ("esx1 has not the firewall that it should have had" in caplog.text) is said
 
 
 def test_a_later_segment_of_a_connection_that_began_elsewhere_passes_where_either_end_may_begin_it(
