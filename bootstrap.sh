@@ -10,7 +10,7 @@ venv=$root/.venv
 
 # What labctl itself runs, and what its tests, benchmarks and checks run besides.
 run_packages='python3 python3-venv ca-certificates iproute2 qemu-system-x86 qemu-block-extra qemu-utils nftables tcpdump busybox-static e2fsprogs cpio zstd lz4 kmod iputils-ping'
-dev_packages='tshark wireshark-common libiscsi-bin tgt libnfs-utils nfs-ganesha nfs-ganesha-vfs rpcbind fio mininet bridge-utils debootstrap graphviz shellcheck'
+dev_packages='tshark wireshark-common libiscsi-bin tgt libnfs-utils nfs-ganesha nfs-ganesha-vfs rpcbind fio mininet bridge-utils debootstrap graphviz iperf3 shellcheck'
 run_tools='python3 ip qemu-system-x86_64 qemu-img nft tcpdump busybox mke2fs cpio zstd lz4 depmod ping'
 dev_tools='tshark dumpcap iscsi-ls tgtd nfs-ls ganesha.nfsd rpcbind fio mn brctl debootstrap dot shellcheck'
 
