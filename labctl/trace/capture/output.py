@@ -65,6 +65,17 @@ class Output:
         self._beginning = [each for each in self._beginning if each.kind != annotation.kind] + [annotation]
         self.writer.annotate(annotation)
 
+    def that_fit(self, packets: Sequence[tuple[int, int, int, bytes | memoryview]]) -> int:
+        """How many of the packets, in the form of PcapngWriter.write_run, go into this file before the next begins; one at least."""
+        if self._size is None:
+            return len(packets)
+        room = self._size - self.writer.written
+        for count, (_time, _link, _length, data) in enumerate(packets, 1):
+            room -= len(data)
+            if room <= 0:
+                return count
+        return len(packets)
+
     def settle(self) -> None:
         """Hand what was gathered to the system, so that readers see it, and begin the next file where this one is full."""
         if self._file is not None:

@@ -100,14 +100,16 @@ class Recorder:
     def _step(self, wait: float) -> int:
         batch = self._merge.wait(wait)
         self._annotate()
-        count = len(batch.packets)
+        packets, count = batch.packets, len(batch.packets)
         try:
-            self._bytes += self._output.writer.write_run(batch.packets, self._snaplen)
+            while packets:
+                fit = self._output.that_fit(packets)
+                self._bytes += self._output.writer.write_run(packets[:fit], self._snaplen)
+                self._output.settle()
+                packets = packets[fit:]
         finally:
             batch.release()
         self._packets += count
-        if count:
-            self._output.settle()
         return count
 
     def _annotate(self) -> None:

@@ -47,6 +47,24 @@ def test_each_file_of_a_ring_has_links_and_names_and_the_oldest_go(tmp_path: Pat
         assert blocks(Path(name))[:3] == [SECTION, INTERFACE, CUSTOM]
 
 
+def test_packets_that_come_together_are_told_apart_where_a_file_is_full(tmp_path: Path) -> None:
+    packets = [(number, 0, 400, bytes(400)) for number in range(20)]
+    output = Output(str(tmp_path / "ring.pcapng"), LINKS, size=1000)
+    runs = []
+    while packets:
+        fit = output.that_fit(packets)
+        runs.append(fit)
+        output.writer.write_run(packets[:fit])
+        output.settle()
+        packets = packets[fit:]
+    output.close()
+    assert set(runs[:-1]) <= {2, 3}
+    assert all(Path(name).stat().st_size < 1000 + 500 for name in output.files)
+    whole = Output(str(tmp_path / "whole.pcapng"), LINKS)
+    assert whole.that_fit([(0, 0, 1, b"x")] * 9) == 9
+    whole.close()
+
+
 def test_names_that_change_replace_the_earlier_ones_at_the_next_beginning(tmp_path: Path) -> None:
     output = Output(str(tmp_path / "x.pcapng"), LINKS, size=1)
     output.begin_with(NAMES)
