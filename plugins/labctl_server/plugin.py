@@ -37,7 +37,7 @@ def labctl_commands() -> Iterable[CommandGroup]:
 
     return (
         CommandGroup(name="vm", help="Virtual machines: list, start, stop, reset.", app="labctl_server.cli.vm:app"),
-        CommandGroup(name="host", help="Hosts: list.", app="labctl_server.cli.host:app"),
+        CommandGroup(name="host", help="Hosts: list, maintenance mode.", app="labctl_server.cli.host:app"),
         CommandGroup(
             name="top",
             help="What hosts, VMs and arrays do right now.",

@@ -1,6 +1,7 @@
 """The management interface of a host, as the agent's server runs it.
 
 GET    /v1/host                  the host: size, what its VMs take
+GET    /v1/maintenance, PUT      see labctl_server.hostd.maintenance
 GET    /v1/metrics               see labctl_server.hostd.metrics
 GET    /v1/vms                   name → state of each VM
 GET    /v1/vms/{name}            one VM's state
@@ -52,6 +53,7 @@ from labctl_server.hostd.body import read_model
 from labctl_server.hostd.driver import GuestDriver, QemuDriver
 from labctl_server.hostd.encryption import Credentials
 from labctl_server.hostd.host import Host
+from labctl_server.hostd.maintenance import Maintenance, MaintenanceRoutes
 from labctl_server.hostd.metrics import HostMetrics
 from labctl_server.hostd.migration import Peer
 from labctl_server.hostd.reach import missing_for
@@ -166,6 +168,7 @@ class HostApplication:
             taps=taps or Taps(),
             driver=driver or _qemu(config.lab, config.node, self._config.cache),
             publish=publish,
+            maintenance=Maintenance(config.directory / "maintenance.json", config.node),
             peer=peer or _peers(config),
             credentials=Credentials(
                 folder=config.directory / "tls",
@@ -199,6 +202,7 @@ class HostApplication:
             Route("/v1/reach", self._reach, methods=["POST"]),
             *self._arrivals.routes(),
             metrics_route(self._metrics.collect),
+            *MaintenanceRoutes(self._host.maintenance, self._occupants).routes(),
         ]
 
     async def start(self) -> None:
@@ -231,6 +235,9 @@ class HostApplication:
                 "vms_running": len(running),
             }
         )
+
+    def _occupants(self) -> list[str]:
+        return [vm.name for vm in self._vms.values() if vm.occupied]
 
     async def _list(self, _request: Request) -> Response:
         return JSONResponse({name: dict(vm.status()) for name, vm in self._vms.items()})
@@ -308,7 +315,13 @@ class HostApplication:
 
     async def _reach(self, request: Request) -> Response:
         body = await read_model(request, ReachBody)
-        return JSONResponse({**self._host.driver.traits, "missing": await missing_for(body.machine)})
+        return JSONResponse(
+            {
+                **self._host.driver.traits,
+                "maintenance": self._host.maintenance.state,
+                "missing": await missing_for(body.machine),
+            }
+        )
 
     def _vm(self, request: Request) -> Vm:
         name = request.path_params["name"]

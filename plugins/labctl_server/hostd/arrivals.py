@@ -75,6 +75,7 @@ class Arrivals:
     async def _prepare(self, request: Request) -> Response:
         name, arrival = _names(request)
         body = await read_model(request, ArrivalBody)
+        self._host.maintenance.refuse(name)
         known = self._vms.get(name)
         if known is not None and known.occupied:
             raise ConflictError(

@@ -311,6 +311,7 @@ class Vm:
             await asyncio.wait({self._watcher})
         if await self._adopt():  # never two of one VM, whatever the record says
             return
+        self._host.maintenance.refuse(self.name)
         machine = self._record.machine
         self._note(state="off", reason=STARTING, running=machine, process=None, arriving="")
         try:

@@ -20,7 +20,8 @@ from labctl.model.quantity import GIB, Bytes, Ip, format_bytes
 from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
-from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyView
+from labctl_server.kinds.maintenance import maintenance_actions
 from labctl_server.kinds.placement import vms_of
 
 AGENT_MODULE = "labctl_server.hostd"
@@ -154,6 +155,10 @@ class HostKind(Kind[HostSpec]):
                 "vmotion": spec.networks.vmotion or ports.management.network,
             },
         )
+
+    def actions(self) -> Mapping[str, Action]:
+        """Maintenance mode."""
+        return maintenance_actions()
 
     def _check_networks(self, resource: Resource[HostSpec], view: TopologyView) -> Iterable[Problem]:
         for role in ROLES:

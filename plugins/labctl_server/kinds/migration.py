@@ -237,7 +237,9 @@ class _Plan:
             there = await self._reach(self.destination, self._machine)
         except AgentUnreachableError:
             return [Check(name="host", ok=False, detail=f"host {self.destination} does not respond")]
-        found = [Check(name="host", ok=True, detail=f"{self.destination} responds")]
+        maintained = there.get("maintenance", "off") != "off"
+        words = "is in, or entering, maintenance mode" if maintained else "responds"
+        found = [Check(name="host", ok=not maintained, detail=f"{self.destination} {words}")]
         with suppress(AgentUnreachableError):  # the check of the VM says so
             here = await self._reach(self.source, {**self._machine, "disks": []})
             words = f"{self.source} runs guests by {here['accelerator']}, {self.destination} by {there['accelerator']}"

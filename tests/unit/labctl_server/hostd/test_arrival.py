@@ -12,6 +12,7 @@ from labctl.model.json import Json
 from labctl_server.hostd.driver import QemuDriver
 from labctl_server.hostd.encryption import Credentials
 from labctl_server.hostd.host import Host
+from labctl_server.hostd.maintenance import Maintenance
 from labctl_server.hostd.store import Moved, Order, VmRecord, VmStore
 from labctl_server.hostd.taps import Taps
 from labctl_server.hostd.vm import Vm
@@ -47,6 +48,7 @@ class World:
             store=self.store,
             taps=Taps(),
             driver=QemuDriver("lab", "esx2"),
+            maintenance=Maintenance(folder / "maintenance.json", "esx2"),
             publish=self.publish,
             peer=lambda _order: pytest.fail("nobody is asked"),
             credentials=Credentials(**files),
