@@ -309,11 +309,19 @@ class Lab:
                 del outcome.failed[key]
 
     async def _observe(self, unit_type: str, records: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
+        """Look at units; at those that became something else meanwhile once more, since the answer was about what they were."""
         try:
-            return await self._handlers.handler(unit_type).observe(self.services, records)
+            seen = await self._handlers.handler(unit_type).observe(self.services, records)
         except Exception as error:
             lost = Observation(health=Health.UNREACHABLE, detail=str(error))
-            return {record.unit.id: lost for record in records}
+            seen = {record.unit.id: lost for record in records}
+        now = ((record, self.journal.units.get(record.unit.id)) for record in records)
+        others = [
+            current
+            for record, current in now
+            if current is not None and current.unit is not record.unit and current.unit.spec != record.unit.spec
+        ]
+        return {**seen, **await self._observe(unit_type, others)} if others else seen
 
     async def _observe_again(self, records: Sequence[RecordedUnit]) -> None:
         for unit_type in {record.unit.type for record in records}:

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def labctl_kinds() -> Iterable[Kind[Any]]:
-    """Host, cluster and VM."""
+    """Host, cluster, VM and rule."""
     from labctl_server.kinds.cluster import ClusterKind
     from labctl_server.kinds.host import HostKind
+    from labctl_server.kinds.rule import RuleKind
     from labctl_server.kinds.vm import VmKind
 
-    return (HostKind(), ClusterKind(), VmKind())
+    return (HostKind(), ClusterKind(), VmKind(), RuleKind())
 
 
 @hookimpl

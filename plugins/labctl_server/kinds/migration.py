@@ -23,6 +23,7 @@ from labctl.model.suggest import did_you_mean
 from labctl.model.unit import RecordedUnit, UnitState
 from labctl.plugin.api import Action, ActionContext, AgentCalls
 from labctl_server.kinds.actions import host_of
+from labctl_server.kinds.rule_spec import broken
 
 CHECK_DEADLINE = 10.0
 """Seconds for a host to try each array; it gives each three."""
@@ -176,6 +177,7 @@ class _Plan:
         return [
             await self._check_running(),
             self._check_place(),
+            *self._check_rules(),
             self._check_memory(),
             self._check_networks(),
             *await self._check_reach(),
@@ -207,6 +209,20 @@ class _Plan:
         if len(hosts) == 1:
             return Check(name="cluster", ok=False, detail=f"the topology binds it to host {hosts[0]}")
         return Check(name="cluster", ok=False, detail=f"{self.destination} is not in its cluster")
+
+    def _check_rules(self) -> Sequence[Check]:
+        told = self._context.description(self._vm.address).properties.get("rules")
+        rules = cast("list[dict[str, Any]]", told) if isinstance(told, list) else []
+        places = {
+            record.unit.resource.name: str(record.unit.spec["host"]) for record in self._context.units_of_type("vm")
+        }
+        found = []
+        for rule in rules:
+            why = broken(rule, self._vm.name, self.destination, places)
+            words = why or f'rule "{rule["name"]}" is kept'
+            detail = f"{words}, and is a wish only" if why and rule["should"] else words
+            found.append(Check(name="affinity", ok=why is None or bool(rule["should"]), detail=detail))
+        return found
 
     def _check_memory(self) -> Check:
         described: Mapping[str, Any] = self._context.description(Address("host", self.destination)).properties

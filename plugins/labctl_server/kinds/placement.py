@@ -1,8 +1,9 @@
 """Which host a VM starts on.
 
-Rules: pure and deterministic. The least loaded host by memory comes first, and the file's order decides between equals; a VM that has a
-place keeps it while the place is still right (CompileView.place remembers). A VM that names its host stays there and counts as its
-load. One Placement serves a whole compilation: the cluster provides it.
+Rules: pure and deterministic. A host that breaks a rule ([rule.NAME]) is out of the question, and one that breaks a wish comes last. The
+least loaded host by memory comes first, and the file's order decides between equals; a VM that has a place keeps it while the place is
+still right (CompileView.place remembers). A VM that names its host stays there and counts as its load. One Placement serves a whole
+compilation: the cluster provides it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from labctl.model.address import Address
 from labctl.model.quantity import format_bytes
 from labctl.model.resource import Resource
 from labctl.plugin.api import CompileView, TopologyView
+from labctl_server.kinds.rule_spec import broken, rules_of
 
 if TYPE_CHECKING:
     from labctl_server.kinds.cluster_spec import ClusterSpec
@@ -56,14 +58,15 @@ class ClusterPlacement:
 
     def _place_all(self) -> Mapping[str, str]:
         free = free_memory(self._cluster.spec.hosts, self._view)
+        bound = {vm.name: vm.spec.host for vm in self._view.resources("vm") if vm.spec.host is not None}
         places: dict[str, str] = {}
         for vm in vms_of(self._cluster.address, self._view):
-            host = self._view.place(POOL, vm.name, self._candidates(vm, free))
+            host = self._view.place(POOL, vm.name, self._candidates(vm, free, {**bound, **places}))
             free[host] -= vm.spec.memory
             places[vm.name] = host
         return places
 
-    def _candidates(self, vm: Resource[VmSpec], free: Mapping[str, int]) -> Sequence[str]:
+    def _candidates(self, vm: Resource[VmSpec], free: Mapping[str, int], places: Mapping[str, str]) -> Sequence[str]:
         room = [host for host in free if free[host] >= vm.spec.memory]
         if not room:
             best = max(free.values(), default=0)
@@ -72,7 +75,18 @@ class ClusterPlacement:
                 f"more than {format_bytes(max(best, 0))} free",
                 hint="give the hosts more memory, the VM less, or the cluster another host",
             )
-        return sorted(room, key=lambda host: host_memory(host, self._view) - free[host])
+        rules = rules_of(vm.name, self._view)
+        against = {host: [rule for rule in rules if broken(rule, vm.name, host, places)] for host in room}
+        kept = [host for host in room if all(rule["should"] for rule in against[host])]
+        if not kept:
+            why = {broken(rule, vm.name, host, places) for host in room for rule in against[host] if not rule["should"]}
+            raise LabError(
+                f"{vm.address} has no place in {self._cluster.address}: {'; '.join(sorted(filter(None, why)))}",
+                hint="bind a VM to a host, make a rule a wish (should = true), or add a host",
+            )
+        wishes = {host: len(against[host]) for host in kept}
+        best_kept = [host for host in kept if wishes[host] == min(wishes.values())]
+        return sorted(best_kept, key=lambda host: host_memory(host, self._view) - free[host])
 
 
 def free_memory(hosts: Sequence[str], view: TopologyView) -> dict[str, int]:

@@ -25,6 +25,7 @@ from labctl_server.kinds.actions import vm_actions
 from labctl_server.kinds.images import image_source, is_disk_file
 from labctl_server.kinds.migration import migration_actions
 from labctl_server.kinds.placement import Placement, home, possible_hosts
+from labctl_server.kinds.rule_spec import rules_of
 from labctl_server.kinds.vm_checks import check_vm, uplinked
 from labctl_server.kinds.vm_spec import DiskSpec, NicSpec, VmSpec
 from labctl_server.machine import Disk, Machine, Nic
@@ -120,6 +121,7 @@ class VmKind(Kind[VmSpec]):
             properties={
                 "host": built.host,
                 "hosts": list(possible_hosts(resource, view)),
+                "rules": rules_of(resource.name, view),
                 "image": resource.spec.image,
                 "cpus": machine.cpus,
                 "memory": machine.memory,

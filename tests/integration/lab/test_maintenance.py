@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import labctl_topologies
 from labctl.testing.waiting import wait_for
 
 pytestmark = [
@@ -22,7 +24,9 @@ def hosts(lab) -> dict[str, str]:
 
 
 def where(lab) -> dict[str, str]:
-    return {vm["name"]: vm["runtime"]["host"] for vm in lab.json("vm", "list", "--lab", lab.name)["vms"]}
+    vms = lab.json("vm", "list", "--lab", lab.name)["vms"]
+    assert all("host" in vm["runtime"] for vm in vms), vms
+    return {vm["name"]: vm["runtime"]["host"] for vm in vms}
 
 
 def events(lab) -> list[str]:
@@ -85,3 +89,19 @@ def test_a_vm_that_has_nowhere_to_go_stays_and_is_waited_for_where_that_is_asked
     lab.run("host", "exit-maintenance", "esx1", "--lab", lab.name)
     lab.run("vm", "start", "db1", "--lab", lab.name)
     assert lab.exec("db1", "echo", "alive").stdout == "alive\n"
+
+
+def test_a_rule_keeps_vms_apart_in_migrations_and_maintenance_until_it_is_gone(lab, tmp_path: Path) -> None:
+    text = next(Path(labctl_topologies.__path__[0]).glob("quickstart.toml")).read_text()
+    (tmp_path / "ruled.toml").write_text(text + '\n[rule.apart]\ntype = "separate"\nvms = ["web1", "db1"]\n')
+    lab.up(tmp_path / "ruled.toml")
+    try:
+        refused = lab.run("vm", "migrate", "web1", "--to", "esx2", "--lab", lab.name, check=False)
+        said = 'rule "apart" keeps it apart from db1, which is on esx2'
+        assert f"web1 cannot be migrated to esx2: {said}" in refused.stderr
+        refused = lab.run("host", "enter-maintenance", "esx1", "--lab", lab.name, check=False)
+        assert f"esx1 cannot be emptied: web1: {said}" in refused.stderr
+    finally:
+        lab.up("quickstart")
+    lab.run("host", "enter-maintenance", "esx1", "--lab", lab.name)
+    assert where(lab)["web1"] == "esx2"

@@ -329,6 +329,39 @@ async def test_what_moved_by_itself_is_recorded_and_an_up_leaves_it_there(tmp_pa
     made.journal.close()
 
 
+async def test_a_look_that_began_before_a_move_was_recorded_looks_again(tmp_path: Path, world: FakeWorld) -> None:
+    """Two looks at once: the later one records the move, and the host that the earlier one asks forgets the VM."""
+
+    class Slow(Restless):
+        waiting: asyncio.Event
+        first = True
+
+        async def observe(self, services: Services, units: Sequence[RecordedUnit]) -> Mapping[str, Observation]:
+            if self.gone and self.first and any(record.unit.id == "vm:web1" for record in units):
+                self.first = False
+                await self.waiting.wait()
+                return {"vm:web1": Observation(health=Health.MISSING, detail="host esx1 does not know it")}
+            return await super().observe(services, units)
+
+    slow = Slow("vm", world)
+    slow.told, slow.waiting = [], asyncio.Event()
+    kinds = [kind for kind in KINDS if kind.name != "vm"] + [PlacedVmKind()]
+    made = open_lab(tmp_path, kinds, [*(one for one in handlers(world) if one.type != "vm"), slow])
+    await up(made, ONE)
+    slow.gone = "esx2"
+    world.things["vm:web1"] = {**world.things["vm:web1"], "host": "esx2"}
+    early = asyncio.create_task(made.observe())
+    await asyncio.sleep(0)
+    await made.observe()
+    assert slow.told == ["esx1 → esx2, needs agent:esx2"]
+    slow.waiting.set()
+    assert (await early)["vm:web1"].health is Health.OK
+    shown = made.view.inventory.get("vm.web1")
+    assert shown is not None
+    assert shown.properties["state"] == "running"
+    made.journal.close()
+
+
 async def test_an_up_is_the_first_to_see_what_moved(tmp_path: Path, world: FakeWorld) -> None:
     restless = Restless("vm", world)
     kinds = [kind for kind in KINDS if kind.name != "vm"] + [PlacedVmKind()]

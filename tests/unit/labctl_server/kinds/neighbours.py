@@ -15,6 +15,7 @@ from labctl.model.unit import Unit
 from labctl.plugin.api import CompileView, Kind
 from labctl_server.kinds.cluster import ClusterKind
 from labctl_server.kinds.host import HostKind
+from labctl_server.kinds.rule import RuleKind
 from labctl_server.kinds.vm import VmKind
 
 T = TypeVar("T")
@@ -140,4 +141,4 @@ class DatastoreKind(Kind[DatastoreSpec]):
         return FakeDatastore(resource) if contract is Datastore else None  # type: ignore[return-value]
 
 
-KINDS = (NetworkKind(), DatastoreKind(), HostKind(), ClusterKind(), VmKind())
+KINDS = (NetworkKind(), DatastoreKind(), HostKind(), ClusterKind(), VmKind(), RuleKind())

@@ -60,6 +60,7 @@ class Context:
         self.memory = 256 * MIB
         self.links = {Address("network", "production"): "vmnic1", Address("network", "storage"): "vmk1"}
         self.vmotion: dict[str, str] = {}
+        self.rules: list[dict[str, Any]] = []
         self.vms = [_vm("web1", "esx1"), _vm("db1", "esx2")]
         self.made = True
         self.learnt = asyncio.Event()
@@ -77,7 +78,7 @@ class Context:
 
     def description(self, address: Address) -> Description:
         if address.kind == "vm":
-            return Description(properties={"hosts": self.hosts})
+            return Description(properties={"hosts": self.hosts, "rules": self.rules})
         network = self.vmotion.get(address.name, "management")
         addresses = {network: f"10.40.0.1{address.name[-1]}", "management": f"10.30.0.1{address.name[-1]}"}
         return Description(
@@ -270,3 +271,32 @@ async def test_a_cancel_goes_to_the_vms_host(lab: Context) -> None:
     lab.agents["esx1"].task = {"id": "m1"}
     await lab.act("cancel-migration")
     assert lab.agents["esx1"].asked == [("DELETE", "/v1/vms/web1/migration", None)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"type": "separate", "vms": ["web1", "db1"]}, 'rule "r" keeps it apart from db1, which is on esx2'),
+        ({"type": "run-on", "hosts": ["esx1", "esx3"]}, 'rule "r" has it run on esx1, esx3'),
+        ({"type": "not-on", "hosts": ["esx2"]}, 'rule "r" keeps it off esx2'),
+    ],
+)
+async def test_a_rule_keeps_a_vm_from_a_host_and_a_wish_is_only_told(lab: Context, fields: Any, said: str) -> None:
+    rule = {"name": "r", "vms": ["web1"], "hosts": [], "should": False, **fields}
+    lab.rules = [rule]
+    with pytest.raises(ConflictError, match=f"^web1 cannot be migrated to esx2: {said}$"):
+        await lab.act("migrate", to="esx2")
+    lab.rules = [{**rule, "should": True}]
+    checks = (await lab.act("check-migration", to="esx2"))["checks"]
+    found = [check for check in checks if check["name"] == "affinity"]
+    assert found == [{"name": "affinity", "ok": True, "detail": f"{said}, and is a wish only"}]
+    assert (await lab.act("migrate", to="esx2"))["state"] == "running"
+
+
+async def test_a_vm_may_go_to_those_that_it_is_to_be_with(lab: Context) -> None:
+    lab.rules = [{"name": "r", "type": "together", "vms": ["web1", "db1"], "hosts": [], "should": False}]
+    checks = (await lab.act("check-migration", to="esx2"))["checks"]
+    assert {"name": "affinity", "ok": True, "detail": 'rule "r" is kept'} in checks
+    lab.vms = [_vm("web1", "esx1"), _vm("db1", "esx1")]
+    with pytest.raises(ConflictError, match='rule "r" keeps it with db1, which is on esx1'):
+        await lab.act("migrate", to="esx2")
