@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from labctl.agent.client import AgentUnreachableError
 from labctl.errors import ConflictError, LabError
 from labctl.model.address import Address
 from labctl.model.json import Json, JsonObject
@@ -134,12 +135,11 @@ async def _empty(context: ActionContext, evacuation: Evacuation) -> None:
     Raises:
         ConflictError: some cannot be moved, and nobody wants to wait.
     """
-    agent = context.services.agent(evacuation.host)
-    while running := cast("dict[str, Any]", await agent.call("GET", "/v1/maintenance"))["running"]:
+    while running := await _running(context, evacuation):
         evacuation.stuck = {vm: why for vm, why in evacuation.stuck.items() if vm in running}
         before = len(evacuation.moved)
         for vm in running:
-            await _move(context, evacuation, str(vm))
+            await _move(context, evacuation, vm)
         if len(evacuation.moved) == before:
             if evacuation.stuck and not evacuation.wait:
                 told = "; ".join(f"{vm}: {why}" for vm, why in evacuation.stuck.items())
@@ -147,33 +147,51 @@ async def _empty(context: ActionContext, evacuation: Evacuation) -> None:
             await asyncio.sleep(LOOK_INTERVAL)
 
 
+async def _running(context: ActionContext, evacuation: Evacuation) -> list[str]:
+    """The VMs that run on the host; who waits asks until it answers."""
+    agent = context.services.agent(evacuation.host)
+    while True:
+        try:
+            told = cast("dict[str, Any]", await agent.call("GET", "/v1/maintenance"))
+        except AgentUnreachableError:
+            if not evacuation.wait:
+                raise
+            await asyncio.sleep(LOOK_INTERVAL)
+        else:
+            return [str(vm) for vm in told["running"]]
+
+
 async def _move(context: ActionContext, evacuation: Evacuation, name: str) -> None:
     """Move one VM to the host with the most room of those that can take it, or note why there is none."""
     vm = Resource(address=Address("vm", name), spec=Spec(), table=("vm", name))
     reasons: list[str] = []
     for host in _candidates(context, evacuation.host, vm.address):
-        found = cast("dict[str, Any]", await migration.check(context, vm, {"to": host}))
-        failed = [each["detail"] for each in found["checks"] if not each["ok"]]
-        if failed:
-            reasons.append(failed[0] if host in failed[0] else f"{host}: {failed[0]}")
-            continue
-        evacuation.moving = name
-        ended = await _migrate(context, vm, host)
-        evacuation.moving = None
-        if ended["state"] == "completed":
+        try:
+            why = await _migrate(context, evacuation, vm, host)
+        except LabError as error:  # also a host that was slow to answer: it is asked again
+            why = error.message
+        finally:
+            evacuation.moving = None
+        if not why:
             evacuation.moved[name] = host
             evacuation.stuck.pop(name, None)
             return
-        reasons.append(f"{host}: {ended['message']}")
+        reasons.append(why if host in why else f"{host}: {why}")
     evacuation.stuck[name] = "; ".join(reasons) or "its cluster has no other host"
 
 
-async def _migrate(context: ActionContext, vm: Resource[Any], host: str) -> dict[str, Any]:
+async def _migrate(context: ActionContext, evacuation: Evacuation, vm: Resource[Any], host: str) -> str:
+    """Migrate a VM and wait for the end; why it did not go, or nothing."""
+    found = cast("dict[str, Any]", await migration.check(context, vm, {"to": host}))
+    failed = [str(each["detail"]) for each in found["checks"] if not each["ok"]]
+    if failed:
+        return failed[0]
+    evacuation.moving = vm.name
     task = cast("dict[str, Any]", await migration.migrate(context, vm, {"to": host}))
     while task["state"] == "running":
         await asyncio.sleep(LOOK_INTERVAL)
         task = await migration.migration(context, vm, {})
-    return task
+    return "" if task["state"] == "completed" else str(task["message"])
 
 
 def _candidates(context: ActionContext, source: str, vm: Address) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from labctl.agent.client import AgentUnreachableError
 from labctl.errors import ConflictError
 from labctl.model.address import Address
 from labctl.model.resource import Resource, Spec
@@ -24,6 +25,7 @@ class Lab:
         self.places = {"web1": "esx1", "web2": "esx1", "db1": "esx2"}
         self.refusals: dict[tuple[str, str], str] = {}
         self.fails: set[str] = set()
+        self.silences = 0
         self.told: list[str] = []
         self.services = SimpleNamespace(agent=Agent(self).of, emit=lambda event, **_rest: self.told.append(event))
         monkeypatch.setattr(module, "migration", self)
@@ -43,8 +45,15 @@ class Lab:
         ]
 
     async def check(self, context: Any, vm: Resource[Any], arguments: Any) -> Any:
+        self.silence()
         why = self.refusals.get((vm.name, arguments["to"]))
         return {"checks": [{"ok": True, "detail": ""}, {"ok": why is None, "detail": why or ""}]}
+
+    def silence(self) -> None:
+        """Hosts do not answer for a while."""
+        if self.silences:
+            self.silences -= 1
+            raise AgentUnreachableError("the agent of esx1 does not answer")
 
     async def migrate(self, context: Any, vm: Resource[Any], arguments: Any) -> Any:
         if vm.name in self.fails:
@@ -75,6 +84,8 @@ class Agent:
 
     async def call(self, host: str, method: str, path: str, body: Any = None) -> Any:
         assert path == "/v1/maintenance"
+        if method == "GET" and self.lab.states[host] == "entering":
+            self.lab.silence()
         running = [vm for vm, where in self.lab.places.items() if where == host]
         if method == "PUT":
             if body["state"] == "on" and running:
@@ -134,6 +145,19 @@ async def test_who_waits_goes_on_once_the_reason_is_gone_and_may_be_told_to_stop
     await lab.act("enter-maintenance", wait=True)
     told = await lab.act("exit-maintenance")
     assert (told["state"], told["task"]["state"]) == ("off", "cancelled")
+
+
+async def test_who_waits_bears_a_host_that_is_slow_to_answer(lab: Lab) -> None:
+    await lab.act("enter-maintenance", wait=True)
+    lab.silences = 7
+    lab.states["esx1"] = "entering"
+    await wait_until(lambda: _is(lab.states["esx1"] == "on"), what="esx1 to be empty")
+    assert lab.silences == 0
+    assert (await lab.act("maintenance"))["task"]["moved"] == {"web1": "esx3", "web2": "esx3"}
+
+
+async def _is(truth: bool) -> bool:
+    return truth
 
 
 async def test_entering_twice_is_one_task_and_a_host_that_is_on_needs_none(lab: Lab) -> None:
