@@ -108,6 +108,7 @@ class Lab:
         self._handlers = Handlers(plugins, handlers or {})
         self._machine = machine
         self._change = asyncio.Lock()
+        self._look = asyncio.Lock()  # one look at a time: each knows what the last one recorded
 
     @property
     def changing(self) -> bool:
@@ -201,6 +202,10 @@ class Lab:
 
     async def observe(self) -> Mapping[str, Observation]:
         """Look at everything that is recorded as made; whoever cannot be asked does not respond."""
+        async with self._look:
+            return await self._observe_all()
+
+    async def _observe_all(self) -> Mapping[str, Observation]:
         by_type: dict[str, list[RecordedUnit]] = {}
         for record in self.journal.units.values():
             if record.state is UnitState.CREATED:
@@ -324,10 +329,13 @@ class Lab:
         return {**seen, **await self._observe(unit_type, others)} if others else seen
 
     async def _observe_again(self, records: Sequence[RecordedUnit]) -> None:
-        for unit_type in {record.unit.type for record in records}:
-            own = [record for record in records if record.unit.type == unit_type]
-            self.observations |= await self._observe(unit_type, own)
-        await self._settle()
+        async with self._look:
+            units = self.journal.units
+            current = [units[record.unit.id] for record in records if record.unit.id in units]
+            for unit_type in {record.unit.type for record in current}:
+                own = [record for record in current if record.unit.type == unit_type]
+                self.observations |= await self._observe(unit_type, own)
+            await self._settle()
         for address in {record.unit.resource for record in records}:
             self._show_one(address)
 
@@ -342,6 +350,7 @@ class Lab:
             if seen.became is not None
             and (record := self.journal.units.get(unit_id)) is not None
             and record.state is UnitState.CREATED  # a step of ours that was begun is finished first
+            and record.unit.spec != seen.became  # told already: the units that are looked at again may be others
         }
         recorded = self.journal.topology
         if not became or recorded is None:

@@ -28,6 +28,9 @@ OBSERVE_DEADLINE = 3.0
 
 DELETE_DEADLINE = 60.0
 
+ONLY_MOVED = "?moved=only"
+"""Has a host forget a VM only if it went to another: one that came back meanwhile is left running."""
+
 TOOLS_DEADLINE = 90.0
 """Seconds that `up` waits for a guest's tools; an emulated guest takes ten where the machine is idle."""
 
@@ -79,10 +82,11 @@ class VmHandler(UnitHandler):
 
     async def settled(self, services: Services, old: RecordedUnit, new: Unit) -> None:
         """The host that the VM left need no longer remember where it went."""
-        with contextlib.suppress(
-            LabError
-        ):  # a host that is cut off is asked again before the VM is put there (see _put)
-            await services.agent(_host(old.unit)).call("DELETE", f"/v1/vms/{_name(new)}", timeout=DELETE_DEADLINE)
+        left = _host(old.unit)
+        if left == _host(new):
+            return
+        with contextlib.suppress(LabError):  # one that is cut off is asked again before the VM is put there (see _put)
+            await _forget(services, left, _name(new))
 
     async def _put(self, services: Services, unit: Unit) -> None:
         spec = cast("dict[str, Any]", unit.spec)
@@ -115,8 +119,12 @@ async def _forgets(services: Services, unit: Unit) -> bool:
     moved = await _moved_to(services, _host(unit), _name(unit))
     if moved is None or _name(unit) in cast("dict[str, Any]", await services.agent(moved).call("GET", "/v1/vms")):
         return False
-    await services.agent(_host(unit)).call("DELETE", f"/v1/vms/{_name(unit)}", timeout=DELETE_DEADLINE)
+    await _forget(services, _host(unit), _name(unit))
     return True
+
+
+async def _forget(services: Services, host: str, name: str) -> None:
+    await services.agent(host).call("DELETE", f"/v1/vms/{name}{ONLY_MOVED}", timeout=DELETE_DEADLINE)
 
 
 async def _wait_for_tools(services: Services, unit: Unit, state: Mapping[str, Any]) -> None:

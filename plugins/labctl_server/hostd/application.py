@@ -6,7 +6,7 @@ GET    /v1/metrics               see labctl_server.hostd.metrics
 GET    /v1/vms                   name → state of each VM
 GET    /v1/vms/{name}            one VM's state
 PUT    /v1/vms/{name}            {machine, power, restart}: make it so; idempotent
-DELETE /v1/vms/{name}            power off and forget; idempotent
+DELETE /v1/vms/{name}            power off and forget; idempotent; with ?moved=only, forget it if it migrated away
 POST   /v1/vms/{name}/start      power on
 POST   /v1/vms/{name}/stop       {force, timeout}: the guest shuts down, or the plug is pulled
 POST   /v1/vms/{name}/reset      press the reset button
@@ -260,7 +260,7 @@ class HostApplication:
 
     async def _delete(self, request: Request) -> Response:
         vm = self._vms.get(request.path_params["name"])
-        if vm is not None:
+        if vm is not None and ("moved" not in request.query_params or vm.status()["moved"] is not None):
             await vm.remove()
             self._vms.pop(vm.name, None)
         return JSONResponse({})

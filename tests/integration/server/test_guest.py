@@ -104,4 +104,9 @@ async def test_the_console_is_a_root_shell(guest: Guest) -> None:
     finally:
         writer.close()
         await writer.wait_closed()
-    assert b"42-root" in guest.spec.run.console_log.read_bytes()
+    log = guest.spec.run.console_log  # QEMU writes it after it has written to the console
+
+    async def logged() -> bool:
+        return b"42-root" in await asyncio.to_thread(log.read_bytes)
+
+    await wait_until(logged)

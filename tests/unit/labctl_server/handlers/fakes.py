@@ -29,12 +29,13 @@ class FakeHost:
             raise AgentUnreachableError("the agent of esx1 does not answer")
         if path == "/v1/vms":
             return {name: dict(vm) for name, vm in self.vms.items()}
-        name = path.split("/")[3]
+        name, _, query = path.split("/")[3].partition("?")
         if method == "PUT":
             assert isinstance(body, dict)
             return self._put(name, body)
         if method == "DELETE":
-            self.vms.pop(name, None)
+            if not query or self.vms.get(name, {}).get("moved"):
+                self.vms.pop(name, None)
             return {}
         if name not in self.vms:
             raise NotRunningError(f"host esx1 has no VM {name}")

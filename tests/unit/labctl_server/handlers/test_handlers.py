@@ -211,6 +211,19 @@ async def test_the_host_that_a_vm_left_forgets_it_once_that_is_recorded(
     await handler.settled(services, recorded(unit()), unit(host="esx2"))
 
 
+async def test_a_vm_that_came_back_is_not_forgotten(
+    handler: VmHandler, services: Services, esx1: FakeHost, esx2: FakeHost
+) -> None:
+    """Nor is one that is told as moved twice: the host that it left then is the one where it runs."""
+    esx1.vms["web1"] = {"state": "running", "moved": None}
+    esx2.vms["web1"] = {"state": "running", "moved": None}
+    await handler.settled(services, recorded(unit()), unit(host="esx2"))
+    assert "web1" in esx1.vms
+    await handler.settled(services, recorded(unit(host="esx2")), unit(host="esx2"))
+    assert "web1" in esx2.vms
+    assert not esx2.calls
+
+
 async def test_a_vm_is_not_put_where_it_left_while_it_runs_where_it_went(
     handler: VmHandler, services: Services, esx1: FakeHost, esx2: FakeHost
 ) -> None:
