@@ -31,6 +31,7 @@ from labctl.runtime.journal import Journal
 from labctl.runtime.lab import Lab
 from labctl.runtime.paths import LabPaths
 from labctl.runtime.services import LabServices
+from labctl.runtime.tending import Tending
 
 log = logging.getLogger(__name__)
 
@@ -101,13 +102,15 @@ class Daemon:
                 stop.set()
 
         attaching = asyncio.ensure_future(self._attach())
+        tending = asyncio.ensure_future(Tending(self._lab).run())
         try:
             with listening(self._paths.socket) as sock:
                 app = build_app(service, self._operations, ended, stop.is_set)
                 await serve(app, [(sock, None)], stop, stopping=self._events.close, serving=_tell_ready)
         finally:
             attaching.cancel()
-            await asyncio.gather(attaching, return_exceptions=True)
+            tending.cancel()
+            await asyncio.gather(attaching, tending, return_exceptions=True)
             await self._operations.stop()
             await self._agents.close()
             self._journal.close()

@@ -188,6 +188,14 @@ class Kind(Generic[S]):
         """What can be done to a running resource, by name (`start`, `stop`, `reset`)."""
         return {}
 
+    async def tend(self, context: ActionContext, resource: Resource[S]) -> float | None:
+        """Look after a resource of a lab that is up, by itself; labd calls it, but never amid an `up` or `down`.
+
+        Returns:
+            Seconds until the next call; None for never again, until the next `up`.
+        """
+        return None
+
 
 class AgentCalls(Protocol):
     """A connection to an agent, over the management network with mutual TLS."""

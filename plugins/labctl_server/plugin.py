@@ -33,12 +33,13 @@ def labctl_unit_handlers() -> Iterable[UnitHandler]:
 
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
-    """The groups `vm`, `host` and `image`, and the command `top`."""
+    """The groups `vm`, `host`, `cluster` and `image`, and the command `top`."""
     from labctl.plugin.api import CommandGroup
 
     return (
         CommandGroup(name="vm", help="Virtual machines: list, start, stop, reset.", app="labctl_server.cli.vm:app"),
         CommandGroup(name="host", help="Hosts: list, maintenance mode.", app="labctl_server.cli.host:app"),
+        CommandGroup(name="cluster", help="Clusters: list, balance load (DRS).", app="labctl_server.cli.cluster:app"),
         CommandGroup(
             name="top",
             help="What hosts, VMs and arrays do right now.",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from labctl.model.address import Address
 from labctl.model.problem import Problem
 from labctl.model.quantity import format_bytes
 from labctl.model.resource import Resource
-from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+from labctl.plugin.api import Action, ActionContext, CompileView, Description, Kind, TopologyView
+from labctl_server.drs.actions import drs_actions, tend
 from labctl_server.kinds.cluster_spec import ClusterSpec
 from labctl_server.kinds.placement import ClusterPlacement, Placement, host_memory, vms_of
 
@@ -61,6 +62,14 @@ class ClusterKind(Kind[ClusterSpec]):
             drawn="none",
             properties={"hosts": list(spec.hosts), "ha": spec.ha, "drs": spec.drs},
         )
+
+    def actions(self) -> Mapping[str, Action]:
+        """DRS."""
+        return drs_actions()
+
+    async def tend(self, context: ActionContext, resource: Resource[ClusterSpec]) -> float:
+        """DRS each interval."""
+        return await tend(context, resource)
 
 
 def _earlier_owner(host: str, resource: Resource[ClusterSpec], view: TopologyView) -> Address | None:

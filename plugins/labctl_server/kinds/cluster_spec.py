@@ -20,6 +20,14 @@ class ClusterSpec(Spec):
     drs: Annotated[
         Literal["off", "manual", "partially-automated", "fully-automated"],
         Field(
-            description="How far load is balanced. Initial placement is always automatic; the rest is recorded only."
+            description="How far load is balanced: recommendations to look at and apply, or (fully-automated) applied by itself. "
+            "Initial placement is always automatic."
         ),
     ] = "off"
+    drs_threshold: Annotated[
+        int,
+        Field(ge=1, le=5, description="Which recommendations are made: 1, only what rules demand, to 5, every gain."),
+    ] = 3
+    drs_interval: Annotated[
+        float, Field(ge=1, le=3600, description="Seconds between two looks by itself; load is measured in between.")
+    ] = 60

@@ -17,7 +17,7 @@ from labctl.agent.client import AgentUnreachableError
 from labctl.errors import ConflictError, LabError
 from labctl.model.address import Address
 from labctl.model.json import Json, JsonObject
-from labctl.model.resource import Resource, Spec
+from labctl.model.resource import Resource
 from labctl.plugin.api import Action, ActionContext
 from labctl_server.kinds import migration
 
@@ -163,13 +163,11 @@ async def _running(context: ActionContext, evacuation: Evacuation) -> list[str]:
 
 async def _move(context: ActionContext, evacuation: Evacuation, name: str) -> None:
     """Move one VM to the host with the most room of those that can take it, or note why there is none."""
-    vm = Resource(address=Address("vm", name), spec=Spec(), table=("vm", name))
     reasons: list[str] = []
-    for host in _candidates(context, evacuation.host, vm.address):
+    for host in _candidates(context, evacuation.host, Address("vm", name)):
+        evacuation.moving = name
         try:
-            why = await _migrate(context, evacuation, vm, host)
-        except LabError as error:  # also a host that was slow to answer: it is asked again
-            why = error.message
+            why = await migration.carry(context, name, host)
         finally:
             evacuation.moving = None
         if not why:
@@ -178,20 +176,6 @@ async def _move(context: ActionContext, evacuation: Evacuation, name: str) -> No
             return
         reasons.append(why if host in why else f"{host}: {why}")
     evacuation.stuck[name] = "; ".join(reasons) or "its cluster has no other host"
-
-
-async def _migrate(context: ActionContext, evacuation: Evacuation, vm: Resource[Any], host: str) -> str:
-    """Migrate a VM and wait for the end; why it did not go, or nothing."""
-    found = cast("dict[str, Any]", await migration.check(context, vm, {"to": host}))
-    failed = [str(each["detail"]) for each in found["checks"] if not each["ok"]]
-    if failed:
-        return failed[0]
-    evacuation.moving = vm.name
-    task = cast("dict[str, Any]", await migration.migrate(context, vm, {"to": host}))
-    while task["state"] == "running":
-        await asyncio.sleep(LOOK_INTERVAL)
-        task = await migration.migration(context, vm, {})
-    return "" if task["state"] == "completed" else str(task["message"])
 
 
 def _candidates(context: ActionContext, source: str, vm: Address) -> list[str]:

@@ -18,7 +18,7 @@ from labctl.errors import ConflictError, LabError, NotRunningError, UsageError
 from labctl.model.address import Address
 from labctl.model.json import Json, JsonObject
 from labctl.model.quantity import format_bytes
-from labctl.model.resource import Resource
+from labctl.model.resource import Resource, Spec
 from labctl.model.suggest import did_you_mean
 from labctl.model.unit import RecordedUnit, UnitState
 from labctl.plugin.api import Action, ActionContext, AgentCalls
@@ -119,6 +119,23 @@ async def migration(context: ActionContext, resource: Resource[Any], _arguments:
             hint=f"begin one: labctl vm migrate {resource.name} --to HOST",
         )
     return max(known, key=lambda task: task["started"])
+
+
+async def carry(context: ActionContext, name: str, host: str) -> str:
+    """Migrate a VM if every check says so, and wait for the end; why it did not go, or nothing."""
+    vm = Resource(address=Address("vm", name), spec=Spec(), table=("vm", name))
+    try:
+        found = cast("dict[str, Any]", await check(context, vm, {"to": host}))
+        failed = [str(each["detail"]) for each in found["checks"] if not each["ok"]]
+        if failed:
+            return failed[0]
+        task = cast("dict[str, Any]", await migrate(context, vm, {"to": host}))
+        while task["state"] == "running":
+            await asyncio.sleep(FOLLOW_INTERVAL)
+            task = await migration(context, vm, {})
+    except LabError as error:  # also a host that was slow to answer
+        return error.message
+    return "" if task["state"] == "completed" else str(task["message"])
 
 
 async def cancel(context: ActionContext, resource: Resource[Any], _arguments: JsonObject) -> Json:
