@@ -24,12 +24,12 @@ def test_the_only_one_is_meant() -> None:
 
 
 def test_of_several_one_is_to_be_named() -> None:
-    with pytest.raises(UsageError, match="^say which cluster: prod, test$") as caught:
+    with pytest.raises(UsageError, match=r"^say which cluster: prod, test$") as caught:
         cluster._only(FakeDaemon("prod", "test"))  # type: ignore[arg-type]
     assert caught.value.hint == "for example: labctl cluster drs prod"
 
 
 def test_a_lab_may_have_none() -> None:
-    with pytest.raises(NotRunningError, match="^the lab has no cluster$") as caught:
+    with pytest.raises(NotRunningError, match=r"^the lab has no cluster$") as caught:
         cluster._only(FakeDaemon())  # type: ignore[arg-type]
     assert caught.value.hint == 'add one: [cluster.prod] with hosts = ["esx1", "esx2"]'

@@ -13,6 +13,7 @@ from labctl.model.address import Address
 from labctl.model.resource import Resource, Spec
 from labctl.testing.waiting import wait_until
 from labctl_server.kinds import maintenance as module
+from labctl_server.kinds import migration
 
 GIB = 2**30
 
@@ -28,7 +29,8 @@ class Lab:
         self.silences = 0
         self.told: list[str] = []
         self.services = SimpleNamespace(agent=Agent(self).of, emit=lambda event, **_rest: self.told.append(event))
-        monkeypatch.setattr(module, "migration", self)
+        monkeypatch.setattr(migration, "check", self.check)
+        monkeypatch.setattr(migration, "migrate", self.migrate)
         monkeypatch.setattr(module, "_tasks", {})
         monkeypatch.setattr(module, "LOOK_INTERVAL", 0.001)
 
