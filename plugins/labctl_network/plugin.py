@@ -14,28 +14,37 @@ if TYPE_CHECKING:
 
 @hookimpl
 def labctl_kinds() -> Iterable[Kind[Any]]:
-    """Network, port group, node, group and firewall."""
+    """Network, port group, node, router, group and firewall."""
     from labctl_network.kinds.firewall import FirewallKind
     from labctl_network.kinds.group import GroupKind
     from labctl_network.kinds.network import NetworkKind
     from labctl_network.kinds.node import NodeKind
     from labctl_network.kinds.portgroup import PortGroupKind
+    from labctl_network.kinds.router import RouterKind
 
-    return (NetworkKind(), PortGroupKind(), NodeKind(), GroupKind(), FirewallKind())
+    return (NetworkKind(), PortGroupKind(), NodeKind(), RouterKind(), GroupKind(), FirewallKind())
 
 
 @hookimpl
 def labctl_unit_handlers() -> Iterable[UnitHandler]:
-    """Netns, bridge, link, ports and firewall."""
+    """Netns, bridge, link, routing, ports and firewall."""
     from labctl.linux.sockets import SocketPool
     from labctl_network.handlers.bridge import BridgeHandler
     from labctl_network.handlers.firewall import FirewallHandler
     from labctl_network.handlers.link import LinkHandler
     from labctl_network.handlers.netns import NetnsHandler
     from labctl_network.handlers.ports import PortsHandler
+    from labctl_network.handlers.routing import RoutingHandler
 
     pool = SocketPool()
-    return (NetnsHandler(pool), BridgeHandler(pool), LinkHandler(pool), PortsHandler(), FirewallHandler(pool))
+    return (
+        NetnsHandler(pool),
+        BridgeHandler(pool),
+        LinkHandler(pool),
+        RoutingHandler(),
+        PortsHandler(),
+        FirewallHandler(pool),
+    )
 
 
 @hookimpl

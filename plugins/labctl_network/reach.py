@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from labctl.errors import UsageError
@@ -90,7 +92,30 @@ def of_vm(vm: str, properties: Mapping[str, Any], uplinks: Iterable[Attachment])
     return found
 
 
-def path(everything: Sequence[Attachment], source: str, target: str, broken: Mapping[str, str]) -> JsonObject:
+@dataclass(frozen=True, kw_only=True)
+class RouterLegs:
+    """What a router leads to.
+
+    Args:
+        name: its name.
+        networks: those whose gateway it is.
+        uplink: the network that leads out, or "".
+        hidden: whether what is behind it cannot be reached from outside (SNAT).
+    """
+
+    name: str
+    networks: Sequence[str]
+    uplink: str = ""
+    hidden: bool = False
+
+
+def path(
+    everything: Sequence[Attachment],
+    source: str,
+    target: str,
+    broken: Mapping[str, str],
+    routers: Sequence[RouterLegs] = (),
+) -> JsonObject:
     """The way from one to another.
 
     Args:
@@ -98,26 +123,68 @@ def path(everything: Sequence[Attachment], source: str, target: str, broken: Map
         source: a name or an address.
         target: likewise.
         broken: what links suffer, in words, by link; "down" is a pulled cable.
+        routers: the lab's.
 
     Raises:
-        UsageError: one of them is not known, or they have no network in common.
+        UsageError: one of them is not known, or nothing leads from one to the other.
     """
     starts, ends = _named(everything, source), _named(everything, target)
-    pairs = [(a, b) for a in starts for b in ends if a.network == b.network]
-    if not pairs:
+    ways = [way for start in starts for end in ends if (way := _way(start, end, everything, routers))]
+    if not ways:
+        word = "no router leads from one to the other" if routers else "nothing routes between networks"
         raise UsageError(
             f"{source} and {target} have no network in common",
-            hint=f"{source} is on {_networks(starts)}, {target} on {_networks(ends)}; nothing routes between networks",
+            hint=f"{source} is on {_networks(starts)}, {target} on {_networks(ends)}; {word}",
         )
-    start, end = pairs[0]
-    hops = [_hop("nic", start.owner, start.interface, start.address)]
-    if start.bridge and (start.host, start.bridge) == (end.host, end.bridge):
-        hops.append(_hop("vswitch", start.host, start.bridge))
-    elif start != end:
-        hops += [*_up(start, broken), _hop("switch", start.network, "br0"), *reversed(_up(end, broken))]
-    hops.append(_hop("nic", end.owner, end.interface, end.address))
+    way = min(ways, key=len)
+    hops: list[JsonObject] = [_hop("nic", way[0].owner, way[0].interface, way[0].address)]
+    for start, end in pairwise(way):
+        if start.owner == end.owner and start.network != end.network:
+            hops.append(_hop("router", end.owner, f"{start.interface} → {end.interface}", end.address))
+        else:
+            hops += _across(start, end, broken)
+    hops.append(_hop("nic", way[-1].owner, way[-1].interface, way[-1].address))
     cut = next((str(hop["name"]) for hop in hops if hop["suffers"] == "down"), None)
-    return {"network": start.network, "hops": [*hops], "cut": cut}
+    return {"network": way[0].network, "hops": [*hops], "cut": cut}
+
+
+def _way(
+    start: Attachment, end: Attachment, everything: Sequence[Attachment], routers: Sequence[RouterLegs]
+) -> list[Attachment]:
+    """The attachments that are passed, from one to the other; [] where nothing leads there. The fewest routers win."""
+    legs = {(each.owner, each.network): each for each in everything if each.kind == "router"}
+    ways, seen = deque([[start]]), {start.network}
+    while ways:
+        way = ways.popleft()
+        if way[-1].network == end.network:
+            return [*way, end]
+        for router, network in _next(way[-1].network, routers):
+            enter, leave = legs.get((router, way[-1].network)), legs.get((router, network))
+            if network not in seen and enter is not None and leave is not None:
+                seen.add(network)
+                ways.append([*way, enter, leave])
+    return []
+
+
+def _next(network: str, routers: Sequence[RouterLegs]) -> Iterator[tuple[str, str]]:
+    """The networks to which frames of one are passed on, and by which router: its gateway, or one that this knows of."""
+    gateways = [router for router in routers if network in router.networks]
+    for router in gateways:
+        for other in (*router.networks, *([router.uplink] if router.uplink else [])):
+            yield router.name, other
+    for router in routers if gateways else ():
+        if router.uplink == network and not router.hidden:
+            for other in router.networks:
+                yield router.name, other
+
+
+def _across(start: Attachment, end: Attachment, broken: Mapping[str, str]) -> list[JsonObject]:
+    """Between two on one network."""
+    if start.bridge and (start.host, start.bridge) == (end.host, end.bridge):
+        return [_hop("vswitch", start.host, start.bridge)]
+    if start == end:
+        return []
+    return [*_up(start, broken), _hop("switch", start.network, "br0"), *reversed(_up(end, broken))]
 
 
 def _up(attached: Attachment, broken: Mapping[str, str]) -> list[JsonObject]:

@@ -23,7 +23,7 @@ def net() -> None:
 
 @app.command("list")
 def list_networks(lab: options.Lab = None, home: options.Home = None, json: options.Json = False) -> None:
-    """List the networks with their roles, subnets, MTUs, and how many are on them."""
+    """List the networks with their roles, subnets, MTUs and gateways, and how many are on them."""
     client = lab_client(lab, home)
     rows = []
     for name in _networks(client):
@@ -33,10 +33,9 @@ def list_networks(lab: options.Lab = None, home: options.Home = None, json: opti
     if json:
         print_json({"networks": rows})
         return
-    columns = ("network", "role", "subnet", "mtu", "attached")
-    print_table(
-        ("network", "role", "subnet", "MTU", "on it"), [tuple(str(row[key]) for key in columns) for row in rows]
-    )
+    columns = ("network", "role", "subnet", "mtu", "gateway", "attached")
+    heads = ("network", "role", "subnet", "MTU", "gateway", "on it")
+    print_table(heads, [tuple(str(row[key] or "") for key in columns) for row in rows])
 
 
 @app.command("show")
@@ -67,7 +66,7 @@ def path(
     home: options.Home = None,
     json: options.Json = False,
 ) -> None:
-    """Show the way of a frame from one to another: vSwitches, cables with what they suffer, and the network's switch."""
+    """Show the way of a frame from one to another: vSwitches, cables with what they suffer, switches, and routers."""
     client = lab_client(lab, home)
     networks = _networks(client)
     if not networks:

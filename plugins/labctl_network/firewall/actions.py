@@ -44,7 +44,8 @@ class FirewallActions:
         """
         policy = whole(context)
         service = _service(arguments.get("service"))
-        sender, receiver = _ends(policy, str(arguments.get("from")), str(arguments.get("to")))
+        ends = str(arguments.get("from")), str(arguments.get("to"))
+        sender, receiver = _ends(policy, *ends, routed=bool(context.units_of_type("routing")))
         packet = Packet(
             source=int(IPv4Address(sender.address)),
             destination=int(IPv4Address(receiver.address)),
@@ -161,13 +162,15 @@ def _service(text: Json) -> Service:
     return found
 
 
-def _ends(policy: Policy, sender: str, receiver: str) -> tuple[ProtectedPort, ProtectedPort]:
-    """The ports that a packet between the two uses: on a network that both are on."""
+def _ends(policy: Policy, sender: str, receiver: str, *, routed: bool) -> tuple[ProtectedPort, ProtectedPort]:
+    """The ports that a packet between the two uses: on a network that both are on, else (routed) their first."""
     starts, ends = _candidates(policy, sender), _candidates(policy, receiver)
     for start in starts:
         for end in ends:
             if start.network == end.network or not start.network or not end.network:
                 return start, end
+    if routed and starts and ends:
+        return starts[0], ends[0]
     raise UsageError(f"{sender} and {receiver} have no network in common", hint="nothing routes between networks")
 
 

@@ -18,6 +18,7 @@ from labctl.plugin.api import Action, CompileView, Description, Kind, TopologyVi
 from labctl_network import addressing
 from labctl_network.impair.links import LinkActions
 from labctl_network.kinds.reaching import ReachActions
+from labctl_network.routing.tiers import gateway_of
 
 T = TypeVar("T")
 
@@ -95,13 +96,13 @@ class NetworkKind(Kind[NetworkSpec]):
 
     def describe(self, resource: Resource[NetworkSpec], view: CompileView) -> Description:
         """Role, subnet and MTU."""
-        spec = resource.spec
+        spec, gateway = resource.spec, self.network(resource, view).gateway
         return Description(
             summary=f"{spec.role}, {spec.subnet}, MTU {spec.mtu}",
             node=switch_node(resource.name),
             drawn="bus",
             colour=COLOURS[spec.role],
-            properties={"role": spec.role, "subnet": str(spec.subnet), "mtu": spec.mtu},
+            properties={"role": spec.role, "subnet": str(spec.subnet), "mtu": spec.mtu, "gateway": gateway},
         )
 
     def actions(self) -> Mapping[str, Action]:
@@ -137,8 +138,9 @@ class SwitchedNetwork:
 
     @property
     def gateway(self) -> str | None:
-        """None: the networks are separate, nothing routes between them."""
-        return None
+        """The address of the router whose network it is; networks without one are separate."""
+        found = gateway_of(self.name, self._view)
+        return None if found is None else str(found)
 
     def reserve(self, key: str, address: str) -> None:
         """Take a fixed address (see the contract)."""

@@ -16,6 +16,7 @@ from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
 from labctl.plugin.api import CompileView, Description, Kind, TopologyView
+from labctl_network.routing.unit import DEFAULT, Routing
 
 T = TypeVar("T")
 
@@ -83,11 +84,16 @@ class NodeKind(Kind[NodeSpec]):
                 network.reserve(f"{resource.name}/eth{index}", str(address))
 
     def compile(self, resource: Resource[NodeSpec], view: CompileView) -> Iterable[Unit]:
-        """The namespace and its links."""
+        """The namespace and its links, and the way out by the first of its networks that has a router."""
         yield netns_unit(resource.name, resource.address)
+        gateways = []
         for port in self._ports(resource, view):
-            guards = view.provider(Address("network", port.network), Network).guards(switch_of(port))
-            yield replace(port.unit, needs=(*port.unit.needs, *guards))
+            network = view.provider(Address("network", port.network), Network)
+            yield replace(port.unit, needs=(*port.unit.needs, *network.guards(switch_of(port))))
+            if network.gateway is not None:
+                gateways.append((network.gateway, port.unit.id))
+        for gateway, link in gateways[:1]:
+            yield Routing(routes={DEFAULT: gateway}).unit(resource.name, resource.address, [link])
 
     def provide(self, contract: type[T], resource: Resource[NodeSpec], view: CompileView) -> T | None:
         """The contract SwitchPorts: its links' ends at the switches."""

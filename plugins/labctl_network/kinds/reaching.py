@@ -38,7 +38,25 @@ class ReachActions:
             arguments: `from` and `to`: names of resources, or addresses.
         """
         found, broken = _everything(context)
-        return reach.path(found, str(arguments.get("from")), str(arguments.get("to")), broken)
+        ends = str(arguments.get("from")), str(arguments.get("to"))
+        return reach.path(found, *ends, broken, routers_of(context))
+
+
+def routers_of(context: ActionContext) -> list[reach.RouterLegs]:
+    """The lab's routers, as its topology has them."""
+    found = []
+    for record in context.units_of_type("routing"):
+        if record.unit.resource.kind == "router":
+            told: dict[str, Any] = dict(context.description(record.unit.resource).properties)
+            found.append(
+                reach.RouterLegs(
+                    name=record.unit.resource.name,
+                    networks=told.get("networks", ()),
+                    uplink=told.get("uplink") or "",
+                    hidden=bool(told.get("snat")),
+                )
+            )
+    return found
 
 
 def _everything(context: ActionContext) -> tuple[list[reach.Attachment], dict[str, str]]:

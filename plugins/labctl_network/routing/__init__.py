@@ -1,0 +1,1 @@
+"""What leads from one network to another: routes, and what changes addresses on the way."""
