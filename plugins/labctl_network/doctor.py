@@ -16,11 +16,13 @@ from labctl_network.firewall.nft import DEADLINE
 from labctl_network.firewall.policy import Category, Policy, ProtectedPort, Rule, Verdict
 from labctl_network.impair.apply import has_netem
 from labctl_network.ports import PortRules
+from labctl_network.routing import nat
+from labctl_network.routing.nat import Forwarded, Nat
 
 
 def firewall() -> DoctorFinding:
-    """Whether the kernel enforces firewall rules and port groups: their tables are tried in a namespace that goes at once."""
-    needed = "[firewall.*] and [portgroup.*]"
+    """Whether the kernel enforces firewall rules, port groups and address translation: their tables are tried in a namespace that goes at once."""
+    needed = "[firewall.*], [portgroup.*] and [router.*]"
     if shutil.which("nft") is None:
         mend = "apt-get install nftables"
         return DoctorFinding(name="firewall", ok=False, detail="no nft", mend=mend, required=False)
@@ -33,22 +35,26 @@ def firewall() -> DoctorFinding:
 
     why = in_own_thread(attempt)
     if why:
-        mend = "use a kernel with nftables for the families bridge and netdev (6.1 as Debian builds it has all)"
+        mend = "use a kernel with nftables for the families bridge, netdev and ip with NAT (6.1 as Debian builds it has all)"
         return DoctorFinding(name="firewall", ok=False, detail=f"{needed}: {why}", mend=mend, required=False)
     return DoctorFinding(name="firewall", ok=True, detail=f"the kernel enforces {needed}", required=False)
 
 
 def refusal() -> str:
-    """Why the kernel refuses what a firewall and port groups need, tried in this thread's network namespace; "" if it does not."""
+    """Why the kernel refuses what a firewall, port groups and routers need, tried in this thread's network namespace; "" if it does not."""
     bridge = ["ip", "link", "add", "br0", "type", "bridge"]
     rule = Rule(id="try/it", category=Category.APPLICATION, verdict=Verdict.REJECT, sources=((1, 2),), log=True)
     port = ProtectedPort(
         owner="try", node="try", bridge="br0", interface="try", network="try", mac="02:00:00:00:00:02", address="0.0.0.1", profile=0
     )  # fmt: skip
+    web = Forwarded(protocol="tcp", first=80, last=80, servers=(("0.0.0.2", 80), ("0.0.0.3", 80)))
     policy = Policy(rules=(rule,), profiles=((0,),), ports=(port,))
     tables = [
         *ruleset.commands(policy, ["br0"], "02:00:00:00:00:01", []),
         *ports.commands(PortRules(ports=(), vlans={})),
+        *nat.commands(
+            Nat(uplink="up0", address="0.0.0.1", sources=("0.0.0.0/8",), forwarded=(web,), inside=("0.0.0.0/8",))
+        ),
     ]
     told = json.dumps({"nftables": tables})
     for argv, text in ((bridge, ""), (["nft", "-j", "-f", "-"], told)):

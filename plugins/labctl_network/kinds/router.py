@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
 from labctl.contracts.network import Network, SwitchPorts, netns_unit
+from labctl.errors import LabError
 from labctl.model.address import Address
 from labctl.model.problem import Problem
 from labctl.model.resource import Resource
@@ -125,13 +126,21 @@ def _one(ports: tuple[int, int]) -> int:
 
 
 def _address(name: str, resource: Resource[RouterSpec], view: CompileView) -> str:
-    """A server's address: that of a VM or node on a network that the router leads to."""
+    """A server's address: that of a VM or node on a network that the router leads to.
+
+    Raises:
+        LabError: it is on none.
+    """
     reached = behind(resource, view)
     for kind in PORT_OWNERS:
         if any(each.name == name for each in view.resources(kind)):
             ports = view.provider(Address(kind, name), SwitchPorts).ports
-            return next(
-                port.address for port in ports if any(IPv4Address(port.address) in subnet for subnet in reached)
+            for port in ports:
+                if any(IPv4Address(port.address) in subnet for subnet in reached):
+                    return port.address
+            raise LabError(
+                f"{name} is on none of the networks that {resource.address} leads to",
+                hint=f"they are {', '.join(map(str, reached))}",
             )
     return name
 

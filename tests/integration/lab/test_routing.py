@@ -14,8 +14,18 @@ from labctl.testing.waiting import wait_for
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.xdist_group("lab"), pytest.mark.timeout(300)]
 
-SERVE = "import socket\ns = socket.create_server(('', {port}))\nwhile True:\n c, a = s.accept()\n c.sendall(f'{name} to {{a[0]}}'.encode())\n c.close()"
-ASK = "import socket\ns = socket.create_connection(('{address}', {port}), timeout=3)\nprint(s.makefile().read())"
+SERVE = """
+import socket
+server = socket.create_server(("", {port}))
+while True:
+    connection, peer = server.accept()
+    connection.sendall(f"{name} to {{peer[0]}}".encode())
+    connection.close()
+"""
+ASK = """
+import socket
+print(socket.create_connection(("{address}", {port}), timeout=3).makefile().read())
+"""
 
 
 @pytest.fixture(scope="module")

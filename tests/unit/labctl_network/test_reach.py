@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labctl.errors import UsageError
-from labctl_network.reach import Attachment, of_link, of_vm, path
+from labctl_network.reach import Attachment, RouterLegs, of_link, of_vm, path
 
 
 def link(
@@ -79,3 +79,40 @@ def test_somebody_unknown_is_told_with_who_may_be_meant() -> None:
     with pytest.raises(UsageError, match="nobody in the lab is called wep1") as caught:
         way("wep1", "db1")
     assert caught.value.hint == 'did you mean "web1"?'
+
+
+ROUTED = [
+    *LAB,
+    link("node", "app1", "eth0", "10.2.0.11/24", network="app"),
+    link("router", "core", "eth0", "10.10.0.1/24"),
+    link("router", "core", "eth1", "10.2.0.1/24", network="app"),
+    link("router", "core", "up0", "10.255.0.11/24", network="transit"),
+    link("router", "edge", "eth0", "10.255.0.1/24", network="transit"),
+    link("router", "edge", "up0", "192.0.2.1/24", network="outside"),
+    link("node", "user", "eth0", "192.0.2.11/24", network="outside"),
+    link("node", "probe", "eth0", "10.255.0.12/24", network="transit"),
+]
+CORE = RouterLegs(name="core", networks=("production", "app"), uplink="transit")
+EDGE = RouterLegs(name="edge", networks=("transit",), uplink="outside", hidden=True)
+
+
+def routed(source: str, target: str, *routers: RouterLegs) -> list[str]:
+    found = path(ROUTED, source, target, {}, routers)
+    return [f"{hop['kind']} {hop['name']}" for hop in found["hops"] if hop["kind"] in ("router", "link")]  # type: ignore[index, union-attr, call-overload]
+
+
+def test_between_networks_frames_go_by_way_of_their_gateway() -> None:
+    assert routed("web1", "app1", CORE) == [
+        "link esx1/vmnic0", "link core/eth0", "router eth0 → eth1", "link core/eth1", "link app1/eth0",
+    ]  # fmt: skip
+    assert routed("web1", "web2", CORE) == [], "those of one network do without"
+
+
+def test_out_it_goes_from_tier_to_tier_and_in_only_as_far_as_is_known() -> None:
+    ways = [hop for hop in routed("app1", "user", CORE, EDGE) if hop.startswith("router")]
+    assert ways == ["router eth1 → up0", "router eth0 → up0"]
+    assert "router up0 → eth0" in routed("probe", "web1", CORE, EDGE), "edge has learnt what is behind core"
+    for source, routers in (("user", (CORE, EDGE)), ("probe", (CORE,))):
+        with pytest.raises(UsageError) as caught:
+            routed(source, "web1", *routers)
+        assert str(caught.value.hint).endswith("no router leads from one to the other")
