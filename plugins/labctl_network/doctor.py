@@ -21,7 +21,7 @@ from labctl_network.routing.nat import Forwarded, Nat
 
 
 def firewall() -> DoctorFinding:
-    """Whether the kernel enforces firewall rules, port groups and address translation: their tables are tried in a namespace that goes at once."""
+    """Whether the kernel enforces firewalls, port groups and NAT: their tables are tried in a namespace that goes at once."""
     needed = "[firewall.*], [portgroup.*] and [router.*]"
     if shutil.which("nft") is None:
         mend = "apt-get install nftables"
@@ -41,7 +41,7 @@ def firewall() -> DoctorFinding:
 
 
 def refusal() -> str:
-    """Why the kernel refuses what a firewall, port groups and routers need, tried in this thread's network namespace; "" if it does not."""
+    """Why the kernel refuses what rules, port groups and routers need, tried in this thread's namespace; "" if it does not."""
     bridge = ["ip", "link", "add", "br0", "type", "bridge"]
     rule = Rule(id="try/it", category=Category.APPLICATION, verdict=Verdict.REJECT, sources=((1, 2),), log=True)
     port = ProtectedPort(
