@@ -4,8 +4,9 @@ Frames carry no tag: which VLAN one belongs to is told by its sender's MAC addre
 an uplink too. A port with a VLAN whose owner could send from others' addresses would undo that: forged transmits are its own to forbid.
 
 ```
-prerouting ── a port that must not forge: only its own MAC
+prerouting ── a port that must not forge: only its own MAC ── a shaped port: while its bucket lasts
 forward    ── to an access port: of the same VLAN, and for its own MAC or a group's, unless it may change its MAC or is promiscuous
+           ── to a shaped port: while its bucket lasts (labctl_network.shaping)
 ```
 
 A bridge keeps a frame from all ports but one. With a promiscuous port it forgets at once who is where and so sends each frame to all;
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labctl.model.json import JsonObject
+from labctl_network.shaping import INWARD, MAPS, OUTWARD, Shaping, limits
 
 TABLE = "labctl-ports"
 
@@ -42,6 +44,7 @@ class Access:
         promiscuous: whether it gets every frame of its VLAN.
         mac_changes: whether it gets what is meant for other MAC addresses, where the switch learnt them there.
         forged_transmits: whether it may send from other MAC addresses.
+        shaping: how much it may carry, or None.
     """
 
     interface: str
@@ -51,6 +54,7 @@ class Access:
     promiscuous: bool
     mac_changes: bool
     forged_transmits: bool
+    shaping: Shaping | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +79,26 @@ class PortRules:
 
     def to_json(self) -> JsonObject:
         """As a unit's spec holds it."""
-        return {"ports": [dict(vars(port)) for port in self.ports], "vlans": dict(self.vlans)}
+        return {"ports": [_told(port) for port in self.ports], "vlans": dict(self.vlans)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> PortRules:
         """The reverse of to_json."""
-        return cls(ports=tuple(Access(**each) for each in told["ports"]), vlans=dict(told["vlans"]))
+        ports = (
+            Access(**{**each, "shaping": Shaping(**each["shaping"]) if each["shaping"] else None})
+            for each in told["ports"]
+        )
+        return cls(ports=tuple(ports), vlans=dict(told["vlans"]))
+
+
+def _told(port: Access) -> JsonObject:
+    told: dict[str, Any] = dict(vars(port))
+    return {**told, "shaping": None if port.shaping is None else dict(vars(port.shaping))}
 
 
 def digest(rules: PortRules) -> str:
     """The name of a chain that tells these rules from others."""
-    told = json.dumps([1, rules.to_json()], sort_keys=True)
+    told = json.dumps([2, rules.to_json()], sort_keys=True)
     return f"is-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -102,6 +115,7 @@ def commands(rules: PortRules) -> list[dict[str, Any]]:
     made.append(_set("vlans", ["ifname", "mark"], [_pair(port.interface, port.vlan) for port in ports]))
     known: list[Any] = [[mac, vlan] for mac, vlan in rules.vlans.items()]
     made.append({"add": {"map": {**_named("vlan-of"), "type": "ether_addr", "map": "mark", **_elements(known)}}})
+    made += _buckets(ports)
     made += _prerouting()
     made += _forward()
     return made
@@ -121,6 +135,7 @@ def _prerouting() -> list[dict[str, Any]]:
     return [
         _chain("prerouting", type="filter", hook="prerouting", prio=-250, policy="accept"),
         _rule("prerouting", _match(_meta("iifname"), "@honest"), _match(sender, "@senders", "!="), {"drop": None}),
+        _rule("prerouting", _bucket("iifname", INWARD), {"drop": None}),
     ]
 
 
@@ -136,7 +151,26 @@ def _forward() -> list[dict[str, Any]]:
         _rule("forward", {"mangle": {"key": _meta("mark"), "value": of_sender}}),
         _rule("forward", _match(_meta("oifname"), "@access"), _match(vlan, "@vlans", "!="), {"drop": None}),
         _rule("forward", *strict, _match(receiver, "@senders", "!="), {"drop": None}),
+        _rule("forward", _bucket("oifname", OUTWARD), {"drop": None}),
     ]
+
+
+def _buckets(ports: Sequence[Access]) -> list[dict[str, Any]]:
+    made: list[dict[str, Any]] = []
+    elements: dict[str, list[Any]] = {name: [] for name in MAPS}
+    for port in ports:
+        for name, bucket, rate, size in limits(port.interface, port.shaping) if port.shaping else ():
+            filled = {"rate": rate, "per": "second", "rate_unit": "bytes", "burst": size, "burst_unit": "bytes"}
+            made.append({"add": {"limit": {**_named(bucket), **filled, "inv": True}}})
+            elements[name].append([port.interface, bucket])
+    for name, found in elements.items():
+        made.append({"add": {"map": {**_named(name), "type": "ifname", "map": "limit", **_elements(found)}}})
+    return made
+
+
+def _bucket(way: str, name: str) -> dict[str, Any]:
+    """Whether the bucket of the port is empty."""
+    return {"limit": {"map": {"key": _meta(way), "data": f"@{name}"}}}
 
 
 def _named(name: str) -> dict[str, Any]:

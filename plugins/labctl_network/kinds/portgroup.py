@@ -6,19 +6,76 @@ A unit for each node with ports of such networks, all with the first port group.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from labctl.contracts.network import SwitchPort, SwitchPorts
+from labctl.errors import UsageError
 from labctl.model.address import Address
+from labctl.model.json import Json, JsonObject
+from labctl.model.quantity import Bytes, format_bytes
 from labctl.model.reference import Ref
 from labctl.model.resource import Resource, Spec
 from labctl.model.unit import Unit
 from labctl.plugin.api import CompileView, Description, Kind
+from labctl_network.impair.words import parse_rate
 from labctl_network.ports import PORT_OWNERS, Access, PortRules
+from labctl_network.shaping import LEAST_AVERAGE, Shaping
 
 Answer = Literal["accept", "reject"]
+
+
+def _rate(value: Any) -> Any:
+    """Bits a second from `10mbit`."""
+    try:
+        found = parse_rate(value.strip().lower()) if isinstance(value, str) else 0
+    except UsageError:
+        found = 0
+    if not found:
+        raise ValueError(f'"{value}" is not a rate (write "10mbit", "1.5gbit")')
+    return found
+
+
+Rate = Annotated[
+    int,
+    BeforeValidator(_rate),
+    WithJsonSchema({"type": "string", "description": "bits a second", "examples": ["10mbit", "1.5gbit"]}),
+]
+
+
+class ShapingSpec(Spec):
+    """A port group's `shaping`."""
+
+    average: Annotated[Rate, Field(description="What a port may carry in the long run.")]
+    burst: Annotated[
+        Bytes | None, Field(description="How much may go at once; what the average brings in a second if not said.")
+    ] = None
+    direction: Annotated[
+        Literal["both", "from", "to"], Field(description="Whether it is about what ports send, receive, or both.")
+    ] = "both"
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> ShapingSpec:
+        second = self.average // 8
+        if second < LEAST_AVERAGE:
+            raise ValueError('average: less than the kernel can hold to (write "1.1mbit" or more)')
+        if self.burst is not None and self.burst < second:
+            raise ValueError(
+                f"burst: {format_bytes(self.burst)} is less than the average brings in a second "
+                f"(write {format_bytes(second)} or more, or leave it out)"
+            )
+        return self
+
+    def shaping(self) -> Shaping:
+        """As the ports have it, in bytes."""
+        second = self.average // 8
+        return Shaping(
+            average=second,
+            burst=second if self.burst is None else self.burst,
+            inward=self.direction != "to",
+            outward=self.direction != "from",
+        )
 
 
 class PortGroupSpec(Spec):
@@ -35,6 +92,7 @@ class PortGroupSpec(Spec):
     forged_transmits: Annotated[
         Answer, Field(description="Whether a port may send from a MAC address that is not its own.")
     ] = "reject"
+    shaping: Annotated[ShapingSpec | None, Field(description="How much each of its ports may carry.")] = None
 
 
 class PortGroupKind(Kind[PortGroupSpec]):
@@ -63,6 +121,7 @@ class PortGroupKind(Kind[PortGroupSpec]):
                 promiscuous=group is not None and group.promiscuous == "accept",
                 mac_changes=group is None or group.mac_changes == "accept",
                 forged_transmits=group is None or group.forged_transmits == "accept",
+                shaping=group.shaping.shaping() if group and group.shaping else None,
             )
             nodes.setdefault(port.node, []).append(access)
             bridges.setdefault(port.node, set()).add(port.bridge)
@@ -85,7 +144,11 @@ class PortGroupKind(Kind[PortGroupSpec]):
         summary = f"{spec.network}, VLAN {spec.vlan}" if spec.vlan else f"{spec.network}, no VLAN"
         if accepted:
             summary += f"; accepts {', '.join(accepted)}"
-        properties = {"network": spec.network, "vlan": spec.vlan, **policy}
+        shaping: JsonObject | None = None
+        if spec.shaping is not None:
+            shaping = spec.shaping.model_dump(mode="json")
+            summary += f"; shaped to {spec.shaping.average / 1e6:g} Mbit/s"
+        properties: dict[str, Json] = {"network": spec.network, "vlan": spec.vlan, **policy, "shaping": shaping}
         return Description(summary=summary, drawn="none", properties=properties)
 
 

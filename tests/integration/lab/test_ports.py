@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import permutations
@@ -71,8 +73,16 @@ mac_changes = "accept"
 [node.honest1]
 networks = ["production"]
 portgroups = { production = "honest" }
+
+[portgroup.slow]
+network = "production"
+shaping = { average = "16mbit", burst = "3MB" }
+
+[node.slow1]
+networks = ["production"]
+portgroups = { production = "slow" }
 """
-NAMES = ["red1", "red2", "red3", "tap1", "blue1", "blue2", "loose1", "plain1", "stiff1", "honest1"]
+NAMES = ["red1", "red2", "red3", "tap1", "blue1", "blue2", "loose1", "plain1", "stiff1", "honest1", "slow1"]
 ADDRESSES = {name: f"10.10.0.{11 + number}" for number, name in enumerate(NAMES)}
 
 
@@ -189,3 +199,37 @@ def test_a_change_of_vlan_holds_at_once_and_what_was_flushed_is_mended(grouped) 
         grouped.up(topology)
     assert grouped.status()["portgroup.red"]["state"] == "running"
     assert not reaches(grouped, "blue1", "red1", 1)
+
+
+SO_RCVBUFFORCE = 33
+"""socket(7); the module socket does not name it."""
+
+AVERAGE, BURST = 2_000_000, 3_000_000
+"""Bytes a second, and bytes, of the port group "slow"."""
+
+
+@pytest.mark.parametrize(("source", "target"), [("slow1", "plain1"), ("plain1", "slow1")])
+def test_a_shaped_port_carries_its_average_and_a_burst_whichever_way(grouped, source: str, target: str) -> None:
+    """A flood of datagrams far above the rate; what arrives is counted when the last has come, or was dropped."""
+    assert reaches(grouped, source, target, 60)
+
+    def opened(address: str) -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        made.bind((address, 0))
+        return made
+
+    with (
+        run_in(Path(grouped.namespace(target)), lambda: opened(ADDRESSES[target])) as receiver,
+        run_in(Path(grouped.namespace(source)), lambda: opened(ADDRESSES[source])) as sender,
+    ):
+        begin = time.monotonic()
+        while (seconds := time.monotonic() - begin) < 1.5:
+            sender.sendto(bytes(1400), receiver.getsockname())
+        receiver.setblocking(False)
+        arrived = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                arrived += len(receiver.recv(2048))
+    frames = arrived * 1442 / 1400  # headers count too
+    assert 0.8 < frames / (BURST + AVERAGE * seconds) < 1.1

@@ -15,6 +15,7 @@ from labctl.topology.compile import compile_topology
 from labctl.topology.errors import TopologyError
 from labctl.topology.load import load_text
 from labctl_network.ports import PortRules, digest
+from labctl_network.shaping import LEAST_AVERAGE, Shaping, limits
 
 PLUGINS = Plugins.from_modules({"network": labctl_network.plugin})
 BASE = """
@@ -104,4 +105,35 @@ def test_the_rules_are_there_before_a_port_carries_anything() -> None:
 def test_a_wrong_port_group_is_told_with_what_would_be_right(text, said) -> None:
     with pytest.raises(TopologyError) as caught:
         units(text)
+    assert said in str(caught.value.message)
+
+
+SHAPED = BASE.replace("vlan = 10", 'vlan = 10\nshaping = { average = "16mbit", burst = "3MiB" }')
+
+
+def test_a_shaped_port_has_buckets_of_its_own_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "BASE", SHAPED)
+    shaping = rules().ports[0].shaping
+    assert shaping == Shaping(average=2_000_000, burst=3 << 20)
+    assert [port.shaping for port in rules().ports[1:]] == [None, None]
+    assert PortRules.from_json(json.loads(json.dumps(rules().to_json()))) == rules()
+    assert list(limits("p", shaping)) == [
+        ("shaped-in", "shaped-in/p", 2_000_000, (3 << 20) - 2_000_000),
+        ("shaped-out", "shaped-out/p", 2_000_000, (3 << 20) - 2_000_000),
+    ]
+    one_way = Shaping(average=LEAST_AVERAGE, burst=LEAST_AVERAGE, outward=False)
+    assert list(limits("p", one_way)) == [("shaped-in", "shaped-in/p", LEAST_AVERAGE, 1)]
+
+
+@pytest.mark.parametrize(
+    ("shaping", "said"),
+    [
+        ('average = "fast"', '"fast" is not a rate (write "10mbit", "1.5gbit")'),
+        ('average = "1mbit"', 'average: less than the kernel can hold to (write "1.1mbit" or more)'),
+        ('average = "8.388608mbit", burst = "10KiB"', "(write 1 MiB or more, or leave it out)"),
+    ],
+)
+def test_what_cannot_be_shaped_so_is_told(shaping: str, said: str) -> None:
+    with pytest.raises(TopologyError) as caught:
+        units(f'[portgroup.slow]\nnetwork = "backup"\nshaping = {{ {shaping} }}\n')
     assert said in str(caught.value.message)
