@@ -13,9 +13,11 @@ from labctl.daemon.client import DaemonClient
 from labctl.errors import NotRunningError, UsageError
 from labctl.model.quantity import format_bytes
 from labctl.model.suggest import did_you_mean
+from labctl_server.cli import snapshot
 from labctl_server.cli.migrate import migrate
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+app.add_typer(snapshot.app, name="snapshot")
 
 Names = Annotated[list[str], typer.Argument(help="VMs, by name.", autocompletion=completion.guests, show_default=False)]
 

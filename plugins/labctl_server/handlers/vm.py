@@ -61,12 +61,12 @@ class VmHandler(UnitHandler):
     async def create(self, services: Services, units: Sequence[Unit]) -> Mapping[str, JsonObject]:
         """Put all of them, then wait for their guests' tools."""
         await for_each(units, lambda unit: self._put(services, unit))
-        return {}
+        return {unit.id: dict(services.facts(unit.id)) for unit in units}
 
     async def update(self, services: Services, old: RecordedUnit, new: Unit) -> JsonObject:
         """Put it again, with a power-cycle where its hardware changed."""
         await self._put(services, new)
-        return {}
+        return dict(services.facts(new.id))
 
     async def delete(self, services: Services, units: Sequence[RecordedUnit], removal: Removal) -> None:
         """Power off and forget; where the host's agent does not answer, end the VM's process."""

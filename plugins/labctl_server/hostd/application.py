@@ -13,7 +13,7 @@ POST   /v1/vms/{name}/reset      press the reset button
 POST   /v1/vms/{name}/exec       {argv, stdin, timeout}: run a command in the guest
 POST   /v1/vms/{name}/wait       {timeout}: wait for the guest tools
 
-Migrations (labctl_server.hostd.migration), as labd asks for them:
+Snapshots: see labctl_server.hostd.snapshots. Migrations (labctl_server.hostd.migration), as labd asks for them:
 
 POST   /v1/reach                 {machine}: what this host lacks to run the machine
 POST   /v1/vms/{name}/migration  an Order: begin to migrate; returns the task
@@ -57,6 +57,7 @@ from labctl_server.hostd.maintenance import Maintenance, MaintenanceRoutes
 from labctl_server.hostd.metrics import HostMetrics
 from labctl_server.hostd.migration import Peer
 from labctl_server.hostd.reach import missing_for
+from labctl_server.hostd.snapshots import SnapshotRoutes
 from labctl_server.hostd.store import Order, VmRecord, VmStore
 from labctl_server.hostd.taps import Taps
 from labctl_server.hostd.vm import Vm
@@ -179,6 +180,7 @@ class HostApplication:
         )
         self._vms: dict[str, Vm] = {}
         self._arrivals = Arrivals(self._host, self._vms)
+        self._snapshots = SnapshotRoutes(self._host, self._vms)
         self._metrics = HostMetrics(config.node, cpus=self._config.cpus, memory=self._config.memory, vms=self._vms)
         self._lock_file: int | None = None
 
@@ -201,6 +203,7 @@ class HostApplication:
             Route(f"{vm}/migration", self._cancel_migration, methods=["DELETE"]),
             Route("/v1/reach", self._reach, methods=["POST"]),
             *self._arrivals.routes(),
+            *self._snapshots.routes(),
             metrics_route(self._metrics.collect),
             *MaintenanceRoutes(self._host.maintenance, self._occupants).routes(),
         ]
@@ -213,6 +216,7 @@ class HostApplication:
         self._vms |= {name: Vm(self._host, record) for name, record in records.items()}
         await asyncio.gather(*(vm.adopt() for vm in self._vms.values()))
         await self._arrivals.forget_all()
+        await self._snapshots.recover()
 
     async def stop(self) -> None:
         """Let go of the VMs; they run on."""
@@ -298,6 +302,7 @@ class HostApplication:
 
     async def _migrate(self, request: Request) -> Response:
         vm = self._vm(request)
+        self._snapshots.refuse_if_held(vm.name)
         return JSONResponse(await vm.migrate(await read_model(request, Order)))
 
     async def _show_migration(self, request: Request) -> Response:

@@ -26,6 +26,7 @@ from labctl_server.kinds.images import image_source, is_disk_file
 from labctl_server.kinds.migration import migration_actions
 from labctl_server.kinds.placement import Placement, home, possible_hosts
 from labctl_server.kinds.rule_spec import rules_of
+from labctl_server.kinds.snapshots import snapshot_actions
 from labctl_server.kinds.vm_checks import check_vm, uplinked
 from labctl_server.kinds.vm_spec import DiskSpec, NicSpec, VmSpec
 from labctl_server.machine import Disk, Machine, Nic
@@ -132,7 +133,7 @@ class VmKind(Kind[VmSpec]):
 
     def actions(self) -> Mapping[str, Action]:
         """Power, exec, console and migration."""
-        return {**vm_actions(), **migration_actions()}
+        return {**vm_actions(), **migration_actions(), **snapshot_actions()}
 
 
 @dataclass(frozen=True, kw_only=True)
