@@ -39,7 +39,9 @@ def labctl_commands() -> Iterable[CommandGroup]:
     return (
         CommandGroup(name="vm", help="Virtual machines: list, start, stop, reset.", app="labctl_server.cli.vm:app"),
         CommandGroup(name="host", help="Hosts: list, maintenance mode.", app="labctl_server.cli.host:app"),
-        CommandGroup(name="cluster", help="Clusters: list, balance load (DRS).", app="labctl_server.cli.cluster:app"),
+        CommandGroup(
+            name="cluster", help="Clusters: list, balance load (DRS), remediate.", app="labctl_server.cli.cluster:app"
+        ),
         CommandGroup(
             name="top",
             help="What hosts, VMs and arrays do right now.",

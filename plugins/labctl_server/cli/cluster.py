@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from labctl.cli import options
+from labctl.cli.execute import NOT_FOUND, PassOn, enter_node
 from labctl.cli.output import print_json, print_table, write
 from labctl.cli.target import lab_client
 from labctl.daemon.client import DaemonClient
 from labctl.errors import LabError, NotRunningError, UsageError
 from labctl.model.quantity import format_bytes
+from labctl_server.cli.host import enter, refuse_unless_entered
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -26,6 +31,13 @@ DRS_EPILOG = """Examples:
   labctl cluster drs                 what hosts and VMs use, how well VMs are served, and which migrations would help
 
   labctl cluster drs prod --apply    do these migrations
+"""
+
+REMEDIATE_EPILOG = """Examples:
+
+  labctl cluster remediate prod -- ip link set vmk1 mtu 9000     on each host, while no VM runs there
+
+  labctl cluster remediate prod --wait -- ./upgrade.sh           where a VM cannot be moved, wait
 """
 
 
@@ -79,6 +91,60 @@ def drs(
     if task is not None and task["failed"]:
         why = "; ".join(f"{vm}: {reason}" for vm, reason in task["failed"].items())
         raise LabError(f"not all was migrated: {why}", hint=f"look again: labctl cluster drs {name}")
+
+
+@app.command("remediate", cls=PassOn, epilog=REMEDIATE_EPILOG)
+def remediate(
+    name: Annotated[str, typer.Argument(metavar="cluster", help="The cluster.", show_default=False)],
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments.", show_default=False)],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for VMs that cannot be moved; else stop.")] = False,
+    lab: options.Lab = None,
+    home: options.Home = None,
+    json: options.Json = False,
+) -> None:
+    """Run a command on a cluster's hosts, one after another, each while it is in maintenance mode.
+
+    A host whose command fails stays in maintenance mode, and the others are left alone.
+    """
+    words = command[1:] if command and command[0] == "--" else command
+    if not words:
+        raise UsageError("remediate needs a command", hint=f"labctl cluster remediate {name} -- ip link")
+    client = lab_client(lab, home)
+    hosts = client.get(f"/v1/resources/cluster/{quote(name)}")["properties"]["hosts"]
+    done = []
+    for host in hosts:
+        told = enter(client, host, wait=wait, quiet=json)
+        refuse_unless_entered(told)
+        code = _run_in(client, host, words, quiet=json)
+        if code:
+            raise LabError(
+                f"the command ended with {code} on {host}, which stays in maintenance mode",
+                hint=f"mend it, then: labctl host exit-maintenance {host}",
+            )
+        client.action("host", host, "exit-maintenance")
+        done.append({"host": host, "moved": (told["task"] or {}).get("moved", {})})
+        if not json:
+            write(f"{host} is done, {len(done)} of {len(hosts)}")
+    if json:
+        print_json({"cluster": name, "hosts": done})
+
+
+def _run_in(client: DaemonClient, host: str, words: list[str], *, quiet: bool) -> int:
+    """Run a command in a node; its exit code. It goes in a child, for there is no way back out of a node."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        code = NOT_FOUND
+        try:
+            if quiet:
+                os.dup2(2, 1)  # the answer is JSON alone
+            entered = enter_node(client, host, words)
+            os.execvp(entered[0], entered)  # noqa: S606 - the user's own command
+        except (OSError, LabError) as error:
+            os.write(2, f"{words[0]}: {error}\n".encode())
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _only(client: DaemonClient) -> str:

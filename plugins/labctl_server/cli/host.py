@@ -76,20 +76,31 @@ def enter_maintenance(
     Powered-off VMs stay. Ctrl-C leaves the host as it is being emptied; exit-maintenance ends that.
     """
     client = lab_client(lab, home)
-    told = client.action("host", name, "enter-maintenance", {"wait": wait})["result"]
-    seen: object = None
-    while not background and told["state"] == "entering" and told["task"] and told["task"]["state"] == "running":
-        if not json and seen != (seen := _progress(told["task"])):
-            write(str(seen))
-        time.sleep(POLL_INTERVAL)
-        told = client.action("host", name, "maintenance")["result"]
+    told = enter(client, name, wait=wait, follow=not background, quiet=json)
     if json:
         print_json(told)
     elif told["state"] == "on":
         moved = (told["task"] or {}).get("moved", {})
         write(f"{name} is in maintenance mode{': moved ' if moved else ''}{_where(moved)}")
+    refuse_unless_entered(told)
+
+
+def enter(client: DaemonClient, name: str, *, wait: bool, follow: bool = True, quiet: bool) -> dict[str, Any]:
+    """Have a host emptied, and (follow) stay until it is or gave up; returns its maintenance as the action `maintenance` tells it."""
+    told: dict[str, Any] = client.action("host", name, "enter-maintenance", {"wait": wait})["result"]
+    seen: object = None
+    while follow and told["state"] == "entering" and told["task"] and told["task"]["state"] == "running":
+        if not quiet and seen != (seen := _progress(told["task"])):
+            write(str(seen))
+        time.sleep(POLL_INTERVAL)
+        told = client.action("host", name, "maintenance")["result"]
+    return told
+
+
+def refuse_unless_entered(told: dict[str, Any]) -> None:
+    """Raises LabError where a host could not be emptied."""
     if told["state"] == "off":
-        why = (told["task"] or {}).get("message") or "somebody ended it"
+        name, why = told["host"], (told["task"] or {}).get("message") or "somebody ended it"
         raise LabError(
             f"{name} is not in maintenance mode: {why}",
             hint=f"make room, or wait: labctl host enter-maintenance {name} --wait",

@@ -105,3 +105,20 @@ def test_a_rule_keeps_vms_apart_in_migrations_and_maintenance_until_it_is_gone(l
         lab.up("quickstart")
     lab.run("host", "enter-maintenance", "esx1", "--lab", lab.name)
     assert where(lab)["web1"] == "esx2"
+
+
+def test_a_clusters_hosts_are_remediated_one_after_another_while_no_vm_runs_there(lab, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    script = f"ip -brief link | grep -c '^web1[.]0\\|^db1[.]0' >>{note}; true"
+    done = lab.run("cluster", "remediate", "compute", "--lab", lab.name, "--", "sh", "-c", script)
+    assert done.stdout.splitlines()[-1] == "esx2 is done, 2 of 2"
+    assert note.read_text().split() == ["0", "0"], "taps of VMs that run there"
+    assert hosts(lab) == {"esx1": "off", "esx2": "off"}
+    assert lab.exec("web1", "echo", "alive").stdout == "alive\n"
+
+    refused = lab.run("cluster", "remediate", "compute", "--lab", lab.name, "--", "sh", "-c", "exit 3", check=False)
+    assert refused.returncode == 1
+    assert "error: the command ended with 3 on esx1, which stays in maintenance mode" in refused.stderr
+    assert hosts(lab) == {"esx1": "on", "esx2": "off"}
+    nothing = lab.run("cluster", "remediate", "nosuch", "--lab", lab.name, "--", "true", check=False)
+    assert "nosuch" in nothing.stderr
