@@ -9,7 +9,6 @@ from typing import Any
 
 from labctl.contracts.network import LABD_NODE
 from labctl.daemon.cgroups import NodeCgroups
-from labctl.daemon.metrics import collect
 from labctl.daemon.operations import Report
 from labctl.errors import NotRunningError
 from labctl.linux.processes import ProcessId
@@ -21,6 +20,7 @@ from labctl.model.suggest import did_you_mean
 from labctl.runtime.agents.agents import Agents
 from labctl.runtime.executor import Progress
 from labctl.runtime.lab import Lab
+from labctl.runtime.metrics import collect
 from labctl.runtime.paths import LabPaths
 from labctl.runtime.report import plan_to_json
 from labctl.runtime.view import AGENT_TYPE, CONNECTED
@@ -130,7 +130,7 @@ class LabService:
 
     async def metrics(self) -> JsonObject:
         """See Backend."""
-        return await collect(self._lab.view.inventory, self._agents)
+        return await collect(self._lab.view.inventory, self._agents.link)
 
     async def events(self, since: int | None, *, follow: bool) -> AsyncGenerator[Json, None]:
         """See Backend."""

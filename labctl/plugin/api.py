@@ -152,6 +152,9 @@ class ActionContext(Protocol):
     async def learn(self, unit_id: str, facts: JsonObject) -> None:
         """Record new facts of a unit, all of them, and look at its resource again: what an action did shows in its state."""
 
+    async def metrics(self) -> JsonObject:
+        """The lab's metrics, as GET /v1/metrics tells them, after a look at everything."""
+
 
 Action = Callable[["ActionContext", "Resource[Any]", JsonObject], Awaitable[Json]]
 """What `labctl vm stop web1` ends in: (context, resource, arguments) → result."""

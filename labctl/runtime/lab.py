@@ -32,6 +32,7 @@ from labctl.plugin.loader import Plugins
 from labctl.runtime.events import LabEvents
 from labctl.runtime.executor import Executor, Outcome, Progress, Watcher
 from labctl.runtime.journal import Journal, RecordedTopology
+from labctl.runtime.metrics import collect
 from labctl.runtime.report import Report
 from labctl.runtime.services import LabServices
 from labctl.runtime.view import LabView
@@ -233,6 +234,12 @@ class Lab:
         self.journal.learnt({unit_id: facts})
         if (record := self.journal.units.get(unit_id)) is not None:
             await self._observe_again([record])
+
+    async def metrics(self) -> JsonObject:
+        """The lab's metrics; see ActionContext."""
+        if not self.changing:
+            await self.observe()
+        return await collect(self.view.inventory, self.services.agent)
 
     def resource(self, address: Address) -> Resource[Any]:
         """A resource of the lab.

@@ -14,14 +14,20 @@ if TYPE_CHECKING:
 
 @hookimpl
 def labctl_kinds() -> Iterable[Kind[Any]]:
-    """Check."""
+    """Check and alarm."""
+    from labctl_check.alarm.kind import AlarmKind
     from labctl_check.kind import CheckKind
 
-    return (CheckKind(),)
+    return (CheckKind(), AlarmKind())
 
 
 @hookimpl
 def labctl_commands() -> Iterable[CommandGroup]:
-    """The command `check`."""
+    """The command `check`, and the group `alarm`."""
     text = "Hold a running lab's traffic to its [check.*] tables."
-    return (CommandGroup(name="check", help=text, app="labctl_check.cli:app", single=True),)
+    return (
+        CommandGroup(name="check", help=text, app="labctl_check.cli:app", single=True),
+        CommandGroup(
+            name="alarm", help="Alarms: what is above or below its threshold.", app="labctl_check.alarm.cli:app"
+        ),
+    )

@@ -1,8 +1,9 @@
-"""DRS on real guests: two that compute on one host are recommended to part, and do so by hand and by themselves."""
+"""DRS on real guests: two that compute on one host are recommended to part, and do so by hand and by themselves; an alarm tells of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,12 @@ should = true
 array = "gold"
 protocol = "iscsi"
 size = "4GiB"
+[alarm.busy]
+metric = "labctl_vm_cpu_seconds_total"
+labels = { vm = "web*" }
+above = 0.4
+for = "2s"
+every = "1s"
 [vm.web1]
 image = "micro"
 memory = "128MiB"
@@ -63,6 +70,11 @@ def change(lab, old: str, new: str) -> None:
     assert old in text
     file.write_text(text.replace(old, new))
     lab.up(file)
+
+
+def raised(lab) -> list[dict[str, Any]]:
+    (alarm,) = lab.json("alarm", "list", "--lab", lab.name)["alarms"]
+    return list(alarm["raised"])
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +114,9 @@ def test_vms_that_compute_on_one_host_part(lab) -> None:
     assert where(lab) == {"web1": "esx1", "web2": "esx1"}
     wait_for(lambda: "cluster.drs_recommends" in lab.run("events", "--lab", lab.name).stdout, timeout=60)
 
+    wait_for(lambda: {each["labels"]["vm"] for each in raised(lab)} == {"web1", "web2"}, timeout=60)
+    assert "alarm.raised" in lab.run("events", "--lab", lab.name).stdout
+
     moved = told["recommendations"][0]["vm"]
     done = lab.run("cluster", "drs", "prod", "--apply", "--lab", lab.name).stdout.splitlines()
     assert done[-1].startswith("moved web")
@@ -117,6 +132,8 @@ def test_it_goes_by_itself_where_it_is_fully_automated(lab) -> None:
     wait_for(lambda: sorted(where(lab).values()) == ["esx1", "esx2"], timeout=120)
     for vm in ("web1", "web2"):
         assert lab.exec(vm, "touch", "/run/stop").returncode == 0
+    wait_for(lambda: raised(lab) == [], timeout=60)
+    assert "alarm.cleared" in lab.run("events", "--lab", lab.name).stdout
 
 
 def test_without_drs_nothing_is_recommended_and_nothing_applied(lab) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from labctl.contracts.metrics import Metrics
-from labctl.daemon.metrics import collect
 from labctl.errors import LabError
 from labctl.model.inventory import Inventory
+from labctl.runtime.metrics import collect
 from labctl.runtime.view import AGENT_TYPE, CONNECTED
 
 
@@ -24,10 +24,9 @@ class Agent:
         return {"metrics": metrics.to_json()}
 
 
-class Links:
-    def link(self, node: str) -> Agent:
-        assert node != "esx3", "it is known not to be connected"
-        return Agent(node)
+def link(node: str) -> Agent:
+    assert node != "esx3", "it is known not to be connected"
+    return Agent(node)
 
 
 async def test_every_metric_is_told_once_with_all_agents_values_and_the_silent_are_named() -> None:
@@ -35,7 +34,7 @@ async def test_every_metric_is_told_once_with_all_agents_values_and_the_silent_a
     for node, connection in (("esx1", CONNECTED), ("esx2", CONNECTED), ("esx3", "Not responding"), ("esx4", CONNECTED)):
         inventory.put(f"agent:{node}", AGENT_TYPE, {"node": node, "connection": connection})
         inventory.put(f"host.{node}", "host", {"name": node, "state": "running"})
-    answer = await collect(inventory, Links())
+    answer = await collect(inventory, link)
     told = {metric["name"]: metric["samples"] for metric in answer["metrics"]}  # type: ignore[index, union-attr]
     assert len(told) == len(answer["metrics"]) == 3  # type: ignore[arg-type]
     assert [(each["labels"]["host"], each["value"]) for each in told["labctl_host_cpus"]] == [("esx1", 2), ("esx4", 2)]

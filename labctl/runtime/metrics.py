@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 from labctl.contracts.metrics import METRICS_PATH, Metrics
 from labctl.errors import LabError
 from labctl.model.inventory import Inventory
 from labctl.model.json import Json, JsonObject
+from labctl.plugin.api import AgentCalls
 from labctl.runtime.view import AGENT_TYPE, CONNECTED
 
 DEADLINE = 2.0
 """Seconds for an agent's answer; one that is slower is silent this time."""
 
 
-class Link(Protocol):
-    """A connection to an agent."""
-
-    async def call(self, method: str, path: str, body: Json = None, *, timeout: float = 30.0) -> Json:
-        """See labctl.plugin.api.AgentCalls."""
-
-
-class Links(Protocol):
-    """The connections to a lab's agents."""
-
-    def link(self, node: str) -> Link:
-        """The connection to a node's agent. Raises LabError."""
+Links = Callable[[str], AgentCalls]
+"""Leads to a node's agent. Raises LabError."""
 
 
 async def collect(inventory: Inventory, links: Links) -> JsonObject:
@@ -69,6 +60,6 @@ def _state(properties: Mapping[str, Json]) -> str:
 async def _ask(links: Links, node: str) -> Mapping[str, Any] | None:
     """An agent's answer; None where it does not answer, or has no metrics to tell."""
     try:
-        return cast("Mapping[str, Any]", await links.link(node).call("GET", METRICS_PATH, timeout=DEADLINE))
+        return cast("Mapping[str, Any]", await links(node).call("GET", METRICS_PATH, timeout=DEADLINE))
     except LabError:
         return None
