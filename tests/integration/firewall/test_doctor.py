@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.needs("root", "nft"), pytest.mark.xdist_group("firewal
 
 def test_this_kernel_enforces_the_rules() -> None:
     found = doctor.firewall()
-    assert (found.ok, found.detail) == (True, "the kernel enforces [firewall.*] and [portgroup.*]")
+    assert (found.ok, found.detail) == (True, "the kernel enforces [firewall.*], [portgroup.*] and [router.*]")
 
 
 def test_a_kernel_that_refuses_is_told_in_its_own_words(monkeypatch) -> None:
@@ -26,7 +26,7 @@ def test_a_kernel_that_refuses_is_told_in_its_own_words(monkeypatch) -> None:
     assert "Error" in in_own_thread(attempt)
     found = doctor.firewall()
     assert not found.ok
-    assert found.detail.startswith("[firewall.*] and [portgroup.*]: ")
+    assert found.detail.startswith("[firewall.*], [portgroup.*] and [router.*]: ")
     assert "nftables" in found.mend
 
 

@@ -125,7 +125,9 @@ def test_vms_that_compute_on_one_host_part(lab) -> None:
 
 
 def test_it_goes_by_itself_where_it_is_fully_automated(lab) -> None:
-    away = next(vm for vm, host in where(lab).items() if host == "esx2")
+    before = where(lab)
+    assert sorted(before.values()) == ["esx1", "esx2"], before
+    away = next(vm for vm, host in before.items() if host == "esx2")
     lab.run("vm", "migrate", away, "--to", "esx1", "--lab", lab.name)
     assert set(where(lab).values()) == {"esx1"}
     change(lab, 'drs = "manual"', 'drs = "fully-automated"')
